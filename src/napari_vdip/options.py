@@ -1,0 +1,318 @@
+"""The options, each declared once, and the presets. Standard library only.
+
+The Python function, the command line and the form in napari are all built from the
+fields of `Options`; `Preset` holds the constants of the method that one word chooses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal, Union, get_args, get_origin
+
+from napari_vdip.errors import InvalidOption
+
+PresetName = Literal["fast", "balanced", "paper"]
+Method = Literal["sparse", "extreme", "std", "dip"]
+
+
+def _option(
+    default: Any,
+    help: str,
+    *,
+    unit: str = "",
+    low: int | None = None,
+    high: int | None = None,
+    odd: bool = False,
+    advanced: bool = False,
+) -> Any:
+    """Declare an option: its default and what API, command line and form tell about it."""
+    metadata = {"help": help, "unit": unit, "low": low, "high": high, "odd": odd, "advanced": advanced}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, eq=False)
+class Options:
+    """All that can be chosen about a deblurring. Every field is a keyword of `deblur`.
+
+    Raises
+    ------
+    InvalidOption
+        If a value is not of its type, out of its bounds, or not among its choices.
+    """
+
+    kernel_size: int | tuple[int, int] | Literal["auto"] = _option(
+        "auto",
+        "Size of the blur kernel (PSF): odd, and a little larger than the blur itself; one number, "
+        "or height and width. auto: estimated from the image.",
+        unit="px",
+        low=3,
+        odd=True,
+    )
+    preset: PresetName = _option(
+        "balanced",
+        "fast: a look at what is possible. balanced: the default. paper: the published schedule with "
+        "its 5,500 steps, for comparison.",
+    )
+    method: Method | None = _option(
+        None,
+        "sparse, extreme: the two priors of VDIP. std: variational without a prior. dip: a plain fit "
+        "without uncertainty, the baseline. Not given: what the preset says.",
+        advanced=True,
+    )
+    noise: Literal["gaussian", "poisson"] = _option(
+        "gaussian",
+        "gaussian: the same noise everywhere. poisson: noise that grows with brightness, as in "
+        "photon-limited images.",
+        advanced=True,
+    )
+    kernel: Any = _option(
+        None,
+        "A known kernel (PSF), a 2-D array (in the shell: a TIFF file). It fixes kernel_size.",
+        advanced=True,
+    )
+    kernel_fixed: bool = _option(
+        True,
+        "With a known kernel: hold it as it is. Off: only start from it.",
+        advanced=True,
+    )
+    kernel_mode: Literal["each"] = _option(
+        "each",
+        "Stacks. each: every slice gets a kernel of its own.",
+        advanced=True,
+    )
+    device: str = _option(
+        "auto",
+        "auto (a GPU if torch finds one), cpu, cuda, cuda:1, mps.",
+        advanced=True,
+    )
+    compile: Literal["auto", "script", "off"] = _option(
+        "auto",
+        "script: the loop runs as one TorchScript program. off: the same modules run from Python. "
+        "auto: script where this Python and torch have it.",
+        advanced=True,
+    )
+    seed: int = _option(
+        0,
+        "Start of the random numbers: the same seed on the same device gives the same result.",
+        low=0,
+        high=2**31 - 1,
+        advanced=True,
+    )
+    iterations: int | None = _option(
+        None,
+        "Steps after the pre-fit. Not given (0 in the form): what the preset says.",
+        unit="steps",
+        low=1,
+        high=1_000_000,
+        advanced=True,
+    )
+    threads: int | None = _option(
+        None,
+        "Processor threads of the fit. Not given (0 in the form): all cores; in napari one less.",
+        low=1,
+        high=1024,
+        advanced=True,
+    )
+    mask: Any = _option(
+        None,
+        "Boolean array of the image's height and width, or of its whole shape (in the shell: a TIFF "
+        "file). True: the pixel takes no part in the fit.",
+        advanced=True,
+    )
+    rgb: bool = _option(
+        False,
+        "The last axis holds the colours (3, or 4 with alpha); they share one kernel.",
+    )
+    channel_axis: int | None = _option(
+        None,
+        "Axis that holds channels; each channel is deblurred on its own, as a slice is.",
+        low=-32,
+        high=31,
+        advanced=True,
+    )
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            _check(item.name, getattr(self, item.name), type_of(item.name), item.metadata)
+        if self.rgb and self.channel_axis is not None:
+            raise InvalidOption(
+                "rgb=True and channel_axis were both given; use rgb for colours that share one kernel, "
+                "channel_axis for channels with a kernel each"
+            )
+
+    @classmethod
+    def from_keywords(cls, base: Options | None = None, /, **keywords: Any) -> Options:
+        """Make options from keywords, on top of other options.
+
+        Parameters
+        ----------
+        base : Options, optional
+            What holds where no keyword is given; the defaults if None.
+        **keywords
+            Values by the names of the fields.
+
+        Raises
+        ------
+        InvalidOption
+            If a keyword is no option (the nearest name is told) or a value is not allowed.
+        """
+        known = [item.name for item in dataclasses.fields(cls)]
+        for name in keywords:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+                raise InvalidOption(f"unknown option {name!r}; did you mean {near!r}? known: {', '.join(known)}")
+        return dataclasses.replace(base or cls(), **keywords)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The constants of the method (METHOD and its sources in docs/explanation).
+
+    Attributes
+    ----------
+    channels, skip_channels : int
+        Width of the image generator's main path and of its skip branches.
+    levels : int
+        Scales of the image generator; a small image gets fewer.
+    nonlocal_from : int
+        First scale (from 1) with a non-local block; 0: none.
+    prefit_steps : dict
+        Steps of the pre-fit for each method.
+    bound_steps, ssim_steps, profile_steps : int
+        Steps with the published bound (one sample a step), with the published ``1 - SSIM``, and
+        with the profile objective.
+    image_rate, kernel_rate : float
+        Adam's rates.
+    decay : {"halving", "cosine"}
+        How the rates fall; over the part of the schedule after the pre-fit.
+    centre_weight : float
+        Weight of the kernel's squared distance from the centre in px^2; 0 as published.
+    """
+
+    channels: int
+    skip_channels: int
+    levels: int
+    nonlocal_from: int
+    prefit_steps: dict[str, int]
+    bound_steps: int
+    ssim_steps: int
+    profile_steps: int
+    image_rate: float
+    kernel_rate: float
+    decay: Literal["halving", "cosine"]
+    centre_weight: float
+    method: Method = "sparse"
+
+    @property
+    def iterations(self) -> int:
+        """Steps after the pre-fit."""
+        return self.bound_steps + self.ssim_steps + self.profile_steps
+
+
+_WEAK_PREFIT = {"sparse": 30, "extreme": 30, "std": 30, "dip": 30}
+
+PRESETS: dict[str, Preset] = {
+    "fast": Preset(
+        channels=32,
+        skip_channels=16,
+        levels=5,
+        nonlocal_from=0,
+        prefit_steps=_WEAK_PREFIT,
+        bound_steps=0,
+        ssim_steps=0,
+        profile_steps=150,
+        image_rate=1e-2,
+        kernel_rate=1e-3,
+        decay="cosine",
+        centre_weight=1e-2,
+    ),
+    "balanced": Preset(
+        channels=32,
+        skip_channels=16,
+        levels=5,
+        nonlocal_from=0,
+        prefit_steps=_WEAK_PREFIT,
+        bound_steps=0,
+        ssim_steps=0,
+        profile_steps=600,
+        image_rate=1e-2,
+        kernel_rate=1e-3,
+        decay="cosine",
+        centre_weight=1e-2,
+    ),
+    "paper": Preset(
+        channels=128,
+        skip_channels=16,
+        levels=5,
+        nonlocal_from=3,
+        prefit_steps={"sparse": 500, "extreme": 5, "std": 500, "dip": 500},
+        bound_steps=2000,
+        ssim_steps=3000,
+        profile_steps=0,
+        image_rate=1e-2,
+        kernel_rate=1e-4,
+        decay="halving",
+        centre_weight=0.0,
+    ),
+}
+
+
+def type_of(name: str) -> Any:
+    """Type of an option, as declared in `Options`."""
+    return typing.get_type_hints(Options)[name]
+
+
+def choices_of(kind: Any) -> tuple[Any, ...]:
+    """Literal values that a declared type admits, those in a union with it included."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    if get_origin(kind) in (Union, types.UnionType):
+        return tuple(value for part in get_args(kind) for value in choices_of(part))
+    return ()
+
+
+def _check(name: str, value: Any, kind: Any, bounds: typing.Mapping[str, Any]) -> None:
+    """Raise InvalidOption unless the value fits the declared type and bounds."""
+    if not _fits(value, kind):
+        raise InvalidOption(f"{name}={value!r} is not allowed; expected {_describe(kind)}")
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, bool) or not isinstance(number, int):
+            continue
+        low, high = bounds["low"], bounds["high"]
+        if (low is not None and number < low) or (high is not None and number > high):
+            limit = f"at least {low}" if high is None else f"from {low} to {high}"
+            raise InvalidOption(f"{name}={value!r} is out of bounds; expected {limit} {bounds['unit']}".rstrip())
+        if bounds["odd"] and number % 2 == 0:
+            raise InvalidOption(f"{name}={value!r} is even; expected an odd number, such as {number + 1}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of a declared type; True and False are no integers."""
+    if kind is Any:
+        return True
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, part) for part in parts)
+    if origin is Literal:
+        return isinstance(value, str) and value in parts
+    if origin is tuple:
+        return isinstance(value, tuple) and len(value) == len(parts) and all(map(_fits, value, parts))
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _describe(kind: Any) -> str:
+    """Name a declared type as a person would."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_describe(part) for part in parts)
+    if origin is Literal:
+        return " or ".join(repr(part) for part in parts)
+    if origin is tuple:
+        return f"({', '.join(_describe(part) for part in parts)})"
+    return "nothing" if kind is types.NoneType else "a whole number" if kind is int else str(kind.__name__)
