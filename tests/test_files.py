@@ -58,7 +58,9 @@ def test_ome_tiff_keeps_axes_sizes_and_channels(tmp_path: Path) -> None:
 @pytest.mark.parametrize("axes", ["YX", "ZYX", "TYX", "TZYX", "TCYX", "TZCYX"])
 def test_ome_axes_come_back(tmp_path: Path, axes: str) -> None:
     shape = (*range(2, len(axes)), 8, 9)
-    tifffile.imwrite(tmp_path / "in.tif", ramp(*shape), ome=True, metadata={"axes": axes, "PhysicalSizeX": 0.5})
+    tifffile.imwrite(
+        tmp_path / "in.tif", ramp(*shape), ome=True, metadata={"axes": axes, "PhysicalSizeX": 0.5}
+    )
     image = files.read(tmp_path / "in.tif")
     files.write(tmp_path / "out.tif", image.data, image)
     with tifffile.TiffFile(tmp_path / "out.tif") as tiff:
@@ -77,7 +79,9 @@ def test_ome_colour_keeps_colours_last(tmp_path: Path) -> None:
 
 def test_imagej_hyperstack_keeps_spacing_and_unit(tmp_path: Path) -> None:
     said = {"axes": "ZCYX", "spacing": 0.3, "unit": "um", "finterval": 2.0}
-    tifffile.imwrite(tmp_path / "in.tif", ramp(4, 2, 8, 9), imagej=True, resolution=(10.0, 5.0), metadata=said)
+    tifffile.imwrite(
+        tmp_path / "in.tif", ramp(4, 2, 8, 9), imagej=True, resolution=(10.0, 5.0), metadata=said
+    )
     image = files.read(tmp_path / "in.tif")
     assert (image.kind, image.channel_axis) == ("imagej", 1)
     assert image.pixel_size == {"Z": (0.3, "um"), "Y": (0.2, "um"), "X": (0.1, "um")}
@@ -94,7 +98,9 @@ def test_imagej_hyperstack_keeps_spacing_and_unit(tmp_path: Path) -> None:
 
 def test_imagej_micro_sign_is_written_as_imagej_reads_it(tmp_path: Path) -> None:
     description = "ImageJ=1.54f\nunit=\\u00B5m\n"
-    tifffile.imwrite(tmp_path / "in.tif", ramp(8, 9), description=description, metadata=None, resolution=(4.0, 4.0))
+    tifffile.imwrite(
+        tmp_path / "in.tif", ramp(8, 9), description=description, metadata=None, resolution=(4.0, 4.0)
+    )
     image = files.read(tmp_path / "in.tif")
     files.write(tmp_path / "out.tif", image.data, image)
     assert files.read(tmp_path / "out.tif").pixel_size["X"] == (0.25, "um")
@@ -111,7 +117,11 @@ def test_imagej_colours_become_a_plain_tiff_with_resolution(tmp_path: Path) -> N
 
 def test_plain_tiff_keeps_resolution_and_axes(tmp_path: Path) -> None:
     tifffile.imwrite(
-        tmp_path / "in.tif", ramp(5, 8, 9), resolution=(1e4, 2e4), resolutionunit="CENTIMETER", metadata={"axes": "ZYX"}
+        tmp_path / "in.tif",
+        ramp(5, 8, 9),
+        resolution=(1e4, 2e4),
+        resolutionunit="CENTIMETER",
+        metadata={"axes": "ZYX"},
     )
     image = files.read(tmp_path / "in.tif")
     files.write(tmp_path / "out.tif", image.data, image)
@@ -122,7 +132,9 @@ def test_plain_tiff_keeps_resolution_and_axes(tmp_path: Path) -> None:
 
 
 def test_a_kernel_takes_the_leading_axes_of_its_stack(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "in.tif", ramp(4, 30, 31), imagej=True, metadata={"axes": "TYX", "Labels": list("abcd")})
+    tifffile.imwrite(
+        tmp_path / "in.tif", ramp(4, 30, 31), imagej=True, metadata={"axes": "TYX", "Labels": list("abcd")}
+    )
     image = files.read(tmp_path / "in.tif")
     files.write(tmp_path / "kernel.tif", np.ones((4, 5, 7)), image)
     again = files.read(tmp_path / "kernel.tif")
@@ -156,7 +168,9 @@ def test_planar_colours_come_last(tmp_path: Path) -> None:
 
 def test_samples_that_are_no_colours_are_channels(tmp_path: Path) -> None:
     samples = ramp(8, 9, 5)
-    tifffile.imwrite(tmp_path / "in.tif", samples, photometric="minisblack", planarconfig="contig", metadata=None)
+    tifffile.imwrite(
+        tmp_path / "in.tif", samples, photometric="minisblack", planarconfig="contig", metadata=None
+    )
     image = files.read(tmp_path / "in.tif")
     assert (image.axes, image.rgb, image.channel_axis) == ("CYX", False, 0)
     np.testing.assert_array_equal(image.data, np.moveaxis(samples, -1, 0))
@@ -186,7 +200,9 @@ def test_a_palette_tiff_shows_its_colours(tmp_path: Path) -> None:
 def test_a_bilevel_tiff_is_black_and_white(tmp_path: Path) -> None:
     bits = ramp(8, 9) % 2 == 1
     tifffile.imwrite(tmp_path / "in.tif", bits)
-    np.testing.assert_array_equal(files.read(tmp_path / "in.tif").data, np.where(bits, 255, 0).astype("uint8"))
+    np.testing.assert_array_equal(
+        files.read(tmp_path / "in.tif").data, np.where(bits, 255, 0).astype("uint8")
+    )
 
 
 @pytest.mark.parametrize("mode", ["grey", "colour"])
@@ -199,7 +215,9 @@ def test_lzw_is_read_without_imagecodecs(tmp_path: Path, monkeypatch: pytest.Mon
     assert image.rgb == (mode == "colour")
 
 
-def test_an_lzw_stack_names_the_package_that_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_lzw_stack_names_the_package_that_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pages = [Image.fromarray(page) for page in ramp(3, 8, 9, dtype="uint8")]
     pages[0].save(tmp_path / "in.tif", compression="tiff_lzw", save_all=True, append_images=pages[1:])
     _hide_imagecodecs(monkeypatch)
@@ -237,7 +255,9 @@ def test_16_bit_colour_png_is_kept(tmp_path: Path, samples: int) -> None:
     np.testing.assert_array_equal(image.data, colours)
 
 
-@pytest.mark.parametrize(("mode", "shape"), [("L", (8, 9)), ("LA", (8, 9)), ("RGB", (8, 9, 3)), ("RGBA", (8, 9, 4))])
+@pytest.mark.parametrize(
+    ("mode", "shape"), [("L", (8, 9)), ("LA", (8, 9)), ("RGB", (8, 9, 3)), ("RGBA", (8, 9, 4))]
+)
 def test_8_bit_png_modes(tmp_path: Path, mode: str, shape: tuple[int, ...]) -> None:
     picture = Image.fromarray(ramp(8, 9, dtype="uint8")).convert(mode)
     picture.save(tmp_path / "in.png")
@@ -354,7 +374,8 @@ def test_kernel_and_mask_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "stem"), [("a.tif", "a"), ("b/a.ome.tif", "a"), ("a.OME.TIFF", "a"), ("a.b.png", "a.b"), (".ome.tif", ".ome")]
+    ("name", "stem"),
+    [("a.tif", "a"), ("b/a.ome.tif", "a"), ("a.OME.TIFF", "a"), ("a.b.png", "a.b"), (".ome.tif", ".ome")],
 )
 def test_stems(name: str, stem: str) -> None:
     assert files.stem_of(name) == stem
@@ -389,14 +410,17 @@ def test_opencv_leaves_qt_alone() -> None:
         ("fluo_real_nogt/deconwolf_dapi_001_zstack.tif", (40, 201, 101), "uint16", False),
     ],
 )
-def test_real_files_go_round(tmp_path: Path, name: str, shape: tuple[int, ...], dtype: str, rgb: bool) -> None:
+def test_real_files_go_round(
+    tmp_path: Path, name: str, shape: tuple[int, ...], dtype: str, rgb: bool
+) -> None:
     image = files.read(DATA / name)
     assert (image.data.shape, image.data.dtype, image.rgb) == (shape, np.dtype(dtype), rgb)
     files.write(tmp_path / "out.tif", image.data, image)
     again = files.read(tmp_path / "out.tif")
     np.testing.assert_array_equal(again.data, image.data.astype("float32"))
     assert (again.axes, again.rgb, again.resolution_unit) == (image.axes, image.rgb, image.resolution_unit)
-    assert again.pixel_size == pytest.approx(image.pixel_size) or image.rgb
+    if again.kind == image.kind:
+        assert again.pixel_size == image.pixel_size
 
 
 @needs_data
