@@ -1,4 +1,4 @@
-"""Two sample images whose sharp image and kernel are known, made anew at each call. Numpy and a photograph only.
+"""Two sample images whose sharp image and kernel are known, made anew at each call: numpy and a photograph.
 
 Both follow ``blurred = kernel * sharp + noise`` with the kernel moved over a canvas larger than
 the image, so that nothing is invented beyond its borders.
@@ -97,7 +97,8 @@ def convolve_valid(canvas: Array, kernel: Array) -> Array:
     ndarray, (H - h + 1, W - w + 1)
     """
     views = np.lib.stride_tricks.sliding_window_view(canvas, kernel.shape)  # (H - h + 1, W - w + 1, h, w)
-    return np.einsum("yxhw,hw->yx", views, kernel[::-1, ::-1], optimize=True)
+    blurred: Array = np.einsum("yxhw,hw->yx", views, kernel[::-1, ::-1], optimize=True)
+    return blurred
 
 
 # Microscopy: drawn
@@ -133,15 +134,16 @@ def _widefield_psf(size: int) -> Array:
     frequency = np.fft.fftfreq(n)
     fy, fx = np.meshgrid(frequency / cutoff, frequency / cutoff, indexing="ij")
     square = fy**2 + fx**2
-    phase = 2 * np.pi * (0.45 * square + 0.07 * (fx**2 - fy**2) + 0.05 * 2 * fx * fy)  # in waves
+    phase = 2 * np.pi * (0.28 * square + 0.09 * (fx**2 - fy**2) + 0.05 * 2 * fx * fy)  # in waves
     pupil = np.where(square <= 1, np.exp(1j * phase), 0)
     psf = np.abs(np.fft.fftshift(np.fft.fft2(pupil))) ** 2  # (n, n), brightest near n // 2
     half = size // 2
-    window = psf[n // 2 - half :, n // 2 - half :][:size, :size]
+    window: Array = psf[n // 2 - half :, n // 2 - half :][:size, :size]
     window = (
         window + window[::-1, ::-1]
     )  # even aberrations: the PSF is its own mirror image, so its centre is exact
-    return window / window.sum()
+    window /= window.sum()
+    return window
 
 
 def _nuclei(rng: np.random.Generator, side: int) -> Array:
@@ -198,15 +200,17 @@ def _gaussian(image: Array, sigma: float) -> Array:
     """Blur with a Gaussian, borders wrapped."""
     fy, fx = (np.fft.fftfreq(n) for n in image.shape)
     transfer = np.exp(-2 * (np.pi * sigma) ** 2 * (fy[:, None] ** 2 + fx**2))
-    return np.clip(np.fft.ifft2(np.fft.fft2(image) * transfer).real, 0, None)
+    smooth: Array = np.fft.ifft2(np.fft.fft2(image) * transfer).real
+    return smooth.clip(0)
 
 
 def _smooth_noise(rng: np.random.Generator, side: int, sigma: float) -> Array:
     """Noise of unit variance and of a grain of `sigma` px."""
     fy = np.fft.fftfreq(side)
     transfer = np.exp(-2 * (np.pi * sigma) ** 2 * (fy[:, None] ** 2 + fy**2))
-    noise = np.fft.ifft2(np.fft.fft2(rng.normal(size=(side, side))) * transfer).real
-    return noise / noise.std()
+    noise: Array = np.fft.ifft2(np.fft.fft2(rng.normal(size=(side, side))) * transfer).real
+    noise /= noise.std()
+    return noise
 
 
 # Photograph: comes with scikit-image
@@ -220,7 +224,7 @@ def _photograph() -> Sample:
     kernel = _hand_shake(17)
     margin = kernel.shape[0] // 2
     side = _SIDE + 2 * margin
-    photograph = data.camera().astype(np.float64)  # (512, 512)
+    photograph = data.camera().astype(np.float64)  # type: ignore[no-untyped-call]
     canvas = photograph[60:, 100:][:side, :side]
     light = convolve_valid(canvas, kernel)
     levels = light + rng.normal(0, 1.5, light.shape)
@@ -244,6 +248,7 @@ def _hand_shake(size: int) -> Array:
     dwell = speed * (0.7 + np.exp(-(((t - 0.35) / 0.2) ** 2)))  # even light, but where the hand was slow
     path = np.stack([y, x], axis=1)
     path += size // 2 - np.average(path, axis=0, weights=dwell)
-    kernel = np.zeros((size, size))
+    kernel: Array = np.zeros((size, size))
     _splat(kernel, path, dwell)
-    return kernel / kernel.sum()
+    kernel /= kernel.sum()
+    return kernel
