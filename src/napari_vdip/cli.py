@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import napari_vdip
 from napari_vdip.errors import InvalidInput, InvalidOption, OutOfMemory, VdipError
-from napari_vdip.flags import Parser, add_option_flags, options_of, parse
+from napari_vdip.flags import Parser, add_option_flags, choice, number, options_of, parse
 
 if TYPE_CHECKING:
     import argparse
@@ -66,7 +66,8 @@ def _parser() -> Parser:
     demo = command("demo", _demo, "Deblur a bundled sample and draw a panel of before, after and the truth.")
     demo.add_argument(
         "--sample",
-        choices=("photograph", "microscopy"),
+        type=choice(("photograph", "microscopy")),
+        metavar="{photograph,microscopy}",
         default="photograph",
         help="which one (default: photograph); --kernel-size is the sample's unless given",
     )
@@ -83,17 +84,23 @@ def _parser() -> Parser:
         add_option_flags(made)
     export = command("export", _export, "Write the fitting loop as a program that runs without this package.")
     export.add_argument("target", type=Path, metavar="OUT.pt", help="file to write")
-    export.add_argument("--format", choices=("torchscript",), default="torchscript", help="kind of program")
+    export.add_argument(
+        "--format",
+        type=choice(("torchscript",)),
+        default="torchscript",
+        metavar="{torchscript}",
+        help="kind of program",
+    )
     export.add_argument(
         "--shape",
-        type=int,
+        type=number,
         nargs=2,
         required=True,
         metavar=("H", "W"),
         help="height and width of the image, in px",
     )
     export.add_argument(
-        "--channels", type=int, default=1, metavar="N", help="1, or 3 for colours (default: 1)"
+        "--channels", type=number, default=1, metavar="N", help="1, or 3 for colours (default: 1)"
     )
     add_option_flags(export)
     command("info", _info, "Tell versions and devices, and how to get CUDA where it is missing.")
@@ -129,7 +136,6 @@ def _deblur(namespace: argparse.Namespace) -> int:
 
 def _demo(namespace: argparse.Namespace) -> int:
     """Deblur a sample, compare with the truth, draw the panel."""
-    options_of(namespace)
     from napari_vdip import samples, shell
 
     sample = samples.load(namespace.sample)

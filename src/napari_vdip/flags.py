@@ -1,4 +1,4 @@
-"""The fields of `Options` as flags of the shell; a parser whose errors are one line. Standard library only."""
+"""The fields of `Options` as flags of the shell; a parser whose errors are one line. No heavy imports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise what went wrong."""
-        raise InvalidOption(message)
+        raise InvalidOption(message.removeprefix("argument "))
 
 
 def add_option_flags(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +82,8 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     command = next((word for word in words if not word.startswith("-")), None)
     if command is not None and command not in commands:
         raise InvalidOption(f"unknown command {command!r}; {_suggest(command, list(commands))}")
+    if command is None and not {"-h", "--help", "--version"} & set(words):
+        raise InvalidOption(f"expected a command: {', '.join(commands)}; see napari-vdip --help")
     flags = list((commands[command] if command else parser)._option_string_actions)
     for word in words:
         if word == "--":
@@ -125,13 +127,13 @@ def _converter(name: str, kind: Any) -> tuple[Callable[[str], Any], str]:
     if kind is str:
         return str, name.upper()
     if int not in (kind, *get_args(kind)):
-        return _choice(choices), f"{{{','.join(choices)}}}"
+        return choice(choices), f"{{{','.join(choices)}}}"
     if choices:
         return _size(choices), "N [N]|" + "|".join(choices)
-    return _number, "N"
+    return number, "N"
 
 
-def _choice(choices: list[str]) -> Callable[[str], str]:
+def choice(choices: Sequence[str]) -> Callable[[str], str]:
     """Accept one of the choices; an error names the nearest one."""
 
     def convert(text: str) -> str:
@@ -157,14 +159,15 @@ def _size(choices: list[str]) -> Callable[[str], Any]:
     return convert
 
 
-def _number(text: str) -> int:
+def number(text: str) -> int:
+    """Accept a whole number."""
     try:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
 
 
-def _suggest(text: str, choices: list[str]) -> str:
+def _suggest(text: str, choices: Sequence[str]) -> str:
     """Name the nearest choice, and all where they are few."""
     near = difflib.get_close_matches(text, choices, n=1, cutoff=0.0)[0]
     few = f" expected one of {', '.join(choices)}" if len(choices) < 8 else ""

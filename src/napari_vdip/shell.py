@@ -74,7 +74,8 @@ class Meter:
                 self._bar = tqdm(total=progress.steps, bar_format=form, leave=False)
             self._bar.set_description_str(f"{self._label} ({stage})", refresh=False)
             self._bar.set_postfix_str(f"{left} left", refresh=False)
-            self._bar.update(progress.step - self._bar.n)
+            self._bar.n = progress.step
+            self._bar.refresh()
         elif time.monotonic() - self._told >= _LINE_EVERY:
             self._told = time.monotonic()
             share = progress.step / progress.steps
