@@ -177,7 +177,7 @@ def test_fast_enough_to_be_unnoticed(scene):
 
 @needs_data
 @pytest.mark.parametrize("scene_number", [1, 2])
-@pytest.mark.parametrize(("number", "used"), enumerate((17, 15, 13, 27, 11, 19, 21, 21), start=1))
+@pytest.mark.parametrize(("number", "used"), list(enumerate((17, 15, 13, 27, 11, 19, 21, 21), start=1)))
 def test_levin(scene_number, number, used):
     """Measured: all 16 within the band of the sizes that the literature uses."""
     path = DATA / "levin_dev" / "blurred" / f"im{scene_number}_kernel{number}_img.png"
@@ -186,7 +186,7 @@ def test_levin(scene_number, number, used):
 
 @needs_data
 @pytest.mark.parametrize("scene_name", ["manmade_03", "text_01"])
-@pytest.mark.parametrize(("number", "used"), enumerate((31, 51, 55, 75), start=1))
+@pytest.mark.parametrize(("number", "used"), list(enumerate((31, 51, 55, 75), start=1)))
 def test_lai(scene_name, number, used):
     """Measured: all 8 within the band of the sizes that the literature uses."""
     path = DATA / "lai_dev" / "blurred_y" / f"{scene_name}_kernel_0{number}.png"

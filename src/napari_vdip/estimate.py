@@ -146,8 +146,8 @@ def kernel_size(plane: npt.ArrayLike, keep: Bools | None = None) -> KernelSize:
         return _sized(0, most, "the image shows no structure above its noise")
     reach, strength = _echo(spectrum, min(LARGEST, third))
     if strength > ECHO_STRENGTH:
-        # Echoes end before the kernel's faint ends do: a fifth and 5 px on top.
-        return _sized(1.2 * reach + 5, most, f"the blur spans about {reach} px (echoes in the spectrum)")
+        # Nine tenths of the echoes are not the whole kernel, and a size in use has a rim: hence the margin.
+        return _sized(1.25 * reach + 6, most, f"the blur spans about {reach} px (echoes in the spectrum)")
     width = 4 * _smooth_std(frequency, power, spectrum.noise)  # holds 95 % of a Gaussian along each axis
     return _sized(
         width + 5, most, f"the blur is smooth and spans about {width:.0f} px (fall of the spectrum)"
@@ -174,19 +174,14 @@ def _finite(plane: npt.ArrayLike, keep: Bools | None) -> tuple[Floats, Bools]:
 
 
 def _fill(values: Floats, kept: Bools) -> Floats:
-    """Fill dropped pixels from their surroundings and scale to mean 0, deviation 1.
-
-    A hard border would look like a sharp edge, so that each hole is filled from the finest
-    2 x 2, 4 x 4, ... block that holds a kept pixel.
-    """
-    inside = values[kept]
-    mean, spread = inside.mean(), inside.std()
-    values = np.where(kept, (values - mean) / spread, 0.0)
+    """Scale to the range 0 to 1 and fill dropped pixels smoothly: a hard border would look like detail."""
+    low, span = values[kept].min(), np.ptp(values[kept])
+    values = np.where(kept, (values - low) / span, 0.0)
     return values if kept.all() else _pull(values, kept.astype(np.float64))
 
 
 def _pull(values: Floats, weight: Floats) -> Floats:
-    """Replace values of weight 0 by the mean of the next coarser blocks, themselves filled."""
+    """Replace values of weight 0: from the next coarser blocks, themselves filled, then relaxed."""
     h, w = values.shape
     if weight.all() or h * w == 1:
         return values
@@ -195,7 +190,12 @@ def _pull(values: Floats, weight: Floats) -> Floats:
     total = np.pad(values * weight, odd).reshape(blocks).sum((1, 3))  # (ceil(h/2), ceil(w/2))
     count = np.pad(weight, odd).reshape(blocks).sum((1, 3))
     coarse = _pull(total / np.maximum(count, 1), (count > 0).astype(np.float64))
-    return np.where(weight > 0, values, coarse.repeat(2, 0).repeat(2, 1)[:h, :w])
+    values = np.where(weight > 0, values, coarse.repeat(2, 0).repeat(2, 1)[:h, :w])
+    for _ in range(8):  # Jacobi steps of Laplace's equation inside the holes; the coarse levels did the rest
+        wide = np.pad(values, 1, "edge")
+        near = (wide[:-2, 1:-1] + wide[2:, 1:-1] + wide[1:-1, :-2] + wide[1:-1, 2:]) / 4
+        values = np.where(weight > 0, values, near)
+    return values
 
 
 def _spectrum(values: Floats) -> _Spectrum:
@@ -276,7 +276,8 @@ def _echo(spectrum: _Spectrum, reach: int) -> tuple[int, float]:
     if np.median(above[(lag > 2) & (lag <= 6)]) < ECHO_DENSITY:
         return 0, 0.0
     # The kernel ends at its faint far echoes, not at the strong near ones: hence the weight of the lag.
-    mass = np.cumsum(np.bincount(lag.ravel(), (excess * lag).ravel()))
+    side = np.maximum(np.abs(near[1:-1, None]), np.abs(near[None, 1:-1]))  # the box that holds a lag
+    mass = np.cumsum(np.bincount(side.ravel(), (excess * lag).ravel()))
     return int(np.searchsorted(mass, 0.9 * mass[-1])), strength
 
 
