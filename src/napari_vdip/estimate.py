@@ -25,7 +25,7 @@ TILE = 512  # px; side of the periodograms that are averaged
 WEDGES = 60  # bins of direction over the half circle
 ECHO_FLOOR = 16.0  # echoes count where they stand this many times above the cepstrum's floor
 ECHO_DENSITY = 8.0  # median of the cepstrum at 3 to 6 px, in floors: 1 to 5 for puncta, 9 and more for motion
-ECHO_STRENGTH = 1500.0  # between 770 (smooth blurs, at most) and 2300 (motion, nearly always), measured
+ECHO_STRENGTH = 1500.0  # measured: smooth blurs up to 1000, motion nearly always from 2000
 
 
 @dataclass(frozen=True)
