@@ -164,7 +164,9 @@ class Options:
         for name in keywords:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-                raise InvalidOption(f"unknown option {name!r}; did you mean {near!r}? known: {', '.join(known)}")
+                raise InvalidOption(
+                    f"unknown option {name!r}; did you mean {near!r}? known: {', '.join(known)}"
+                )
         return dataclasses.replace(base or cls(), **keywords)
 
 
@@ -285,7 +287,9 @@ def _check(name: str, value: Any, kind: Any, bounds: typing.Mapping[str, Any]) -
         low, high = bounds["low"], bounds["high"]
         if (low is not None and number < low) or (high is not None and number > high):
             limit = f"at least {low}" if high is None else f"from {low} to {high}"
-            raise InvalidOption(f"{name}={value!r} is out of bounds; expected {limit} {bounds['unit']}".rstrip())
+            raise InvalidOption(
+                f"{name}={value!r} is out of bounds; expected {limit} {bounds['unit']}".rstrip()
+            )
         if bounds["odd"] and number % 2 == 0:
             raise InvalidOption(f"{name}={value!r} is even; expected an odd number, such as {number + 1}")
 
