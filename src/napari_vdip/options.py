@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import operator
 import types
 import typing
 from dataclasses import dataclass, field
@@ -137,6 +138,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
+            object.__setattr__(self, item.name, _plain(getattr(self, item.name)))
             _check(item.name, getattr(self, item.name), type_of(item.name), item.metadata)
         if self.rgb and self.channel_axis is not None:
             raise InvalidOption(
@@ -168,6 +170,14 @@ class Options:
                     f"unknown option {name!r}; did you mean {near!r}? known: {', '.join(known)}"
                 )
         return dataclasses.replace(base or cls(), **keywords)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Values by name, JSON-ready; of an array only its shape is told."""
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return {
+            name: f"array of shape {tuple(value.shape)}" if hasattr(value, "shape") else value
+            for name, value in values.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -275,6 +285,18 @@ def choices_of(kind: Any) -> tuple[Any, ...]:
     if get_origin(kind) in (Union, types.UnionType):
         return tuple(value for part in get_args(kind) for value in choices_of(part))
     return ()
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy's integers into Python's and a list of numbers into a tuple."""
+    if isinstance(value, list | tuple):
+        return tuple(_plain(part) for part in value)
+    if isinstance(value, bool) or (hasattr(value, "shape") and value.shape != ()):
+        return value
+    try:
+        return operator.index(value)
+    except TypeError:
+        return value
 
 
 def _check(name: str, value: Any, kind: Any, bounds: typing.Mapping[str, Any]) -> None:

@@ -1,0 +1,166 @@
+"""Between numpy images and what the core takes: (c, h, w) float32 in [0, 1], and the way back.
+
+Data types, intensity scale, NaN and masks are dealt with here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_vdip import estimate
+from napari_vdip.errors import InvalidInput
+from napari_vdip.opencv import cv2
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    FloatArray = npt.NDArray[np.float32]
+
+# Room for what a sharp image has beyond the blurred one, as a share of the blurred range.
+_ROOM_BELOW, _ROOM_ABOVE = 0.1, 0.5
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image as the core takes it.
+
+    Attributes
+    ----------
+    y : ndarray of float32, (c, H, W)
+        Intensities in [0, 1], finite everywhere.
+    weight : ndarray of float32, (c, H, W)
+        Square root of each pixel's relative precision; 0: takes no part.
+    noise_std : float
+        Noise of a pixel of weight 1, in units of `y`.
+    scale, offset : float
+        ``intensity = scale * y + offset``.
+    alpha : ndarray or None, (H, W)
+        Opacity, passed through.
+    """
+
+    y: FloatArray
+    weight: FloatArray
+    noise_std: float
+    scale: float
+    offset: float
+    alpha: npt.NDArray[Any] | None
+
+    def image(self, values: FloatArray) -> FloatArray:
+        """Intensities (H, W) or (H, W, 3|4) in the input's units from (c, H, W) in [0, 1]."""
+        return self._last(values * np.float32(self.scale) + np.float32(self.offset), self.alpha)
+
+    def uncertainty(self, values: FloatArray) -> FloatArray:
+        """Standard deviations in the input's units; opacity is exact, so its own is 0."""
+        return self._last(values * np.float32(self.scale), None if self.alpha is None else 0 * self.alpha)
+
+    def _last(self, values: FloatArray, alpha: npt.NDArray[Any] | None) -> FloatArray:
+        if len(values) == 1:
+            return values[0]
+        planes = [*values] if alpha is None else [*values, alpha.astype(np.float32)]
+        return np.stack(planes, axis=-1)
+
+
+def check_dtype(dtype: np.dtype[Any]) -> None:
+    """Raise InvalidInput unless the type is boolean, integer or float."""
+    if dtype.kind not in "buif":
+        raise InvalidInput(
+            f"the image has data type {dtype}; expected integers or floats"
+            + ("; for complex data deblur the magnitude, np.abs(image)" if dtype.kind == "c" else "")
+        )
+
+
+def frame(plane: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, rgb: bool, poisson: bool) -> Frame:
+    """Prepare one image.
+
+    Parameters
+    ----------
+    plane : ndarray, (H, W), or (H, W, 3|4) with `rgb`
+        Any integer or float type, byte order and strides; NaN pixels take no part.
+    mask : ndarray of bool, (H, W), or None
+        True: the pixel takes no part.
+    rgb : bool
+        The last axis holds colours, and opacity where there are four.
+    poisson : bool
+        Weigh pixels by a variance that grows linearly with their brightness.
+
+    Raises
+    ------
+    InvalidInput
+        If there are infinite values, no usable pixel, or a single value everywhere.
+    """
+    check_dtype(plane.dtype)
+    alpha = plane[..., 3] if rgb and plane.shape[-1] == 4 else None
+    planes = np.moveaxis(plane[..., :3], -1, 0) if rgb else plane[None]
+    values = planes.astype(np.float64)  # native byte order, contiguous, our own copy
+    keep = np.isfinite(values)
+    if mask is not None:
+        keep &= ~mask
+        values[:, mask] = np.nan
+    if np.isinf(values).any():
+        raise InvalidInput(
+            f"the image has {np.isinf(values).sum()} infinite values; replace them by NaN or mask them"
+        )
+    if not keep.any():
+        raise InvalidInput("the image has no usable pixel: all are NaN or masked")
+    low, high = float(values[keep].min()), float(values[keep].max())
+    if low == high:
+        raise InvalidInput(f"the image is constant ({low:g} everywhere); there is nothing to deblur")
+    offset, scale = _range(low, high, plane.dtype)
+    # Rounded to 20 bits, so that the same image in other units is the same fit: the course of a
+    # fit hangs on the last bit of its data.
+    values = np.round((values - offset) / scale * 2**20) / 2**20
+    y = np.stack([_filled(v, k) for v, k in zip(values, keep, strict=True)])
+    weight = keep.astype(np.float32)
+    noise = float(np.median([estimate.noise_std(v, k) for v, k in zip(y, keep, strict=True)]))
+    if poisson:
+        weight *= np.stack([_brightness_weight(v, k) for v, k in zip(y, keep, strict=True)])
+    return Frame(y, weight, noise, scale, offset, alpha)
+
+
+def _range(low: float, high: float, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Offset and scale that leave room around the data, but not beyond what integers can hold."""
+    bottom, top = low - _ROOM_BELOW * (high - low), high + _ROOM_ABOVE * (high - low)
+    if dtype.kind in "ui":
+        limits = np.iinfo(dtype)
+        bottom, top = max(bottom, float(limits.min)), min(top, float(limits.max))
+    return bottom, top - bottom
+
+
+def _filled(values: npt.NDArray[np.float64], keep: npt.NDArray[np.bool_]) -> FloatArray:
+    """Fill what takes no part from its surroundings, from ever farther away until all is filled."""
+    result = np.where(keep, values, 0.0).astype(np.float32)
+    share = keep.astype(np.float32)
+    sigma = 2.0
+    while not (share > 1e-3).all():
+        wide = cv2.GaussianBlur(np.where(keep, values, 0.0).astype(np.float32), (0, 0), sigma)
+        found = cv2.GaussianBlur(keep.astype(np.float32), (0, 0), sigma)
+        new = (share <= 1e-3) & (found > 1e-3)
+        result[new] = wide[new] / found[new]
+        share[new] = 1.0
+        sigma *= 2.0
+    return result
+
+
+def _brightness_weight(y: FloatArray, keep: npt.NDArray[np.bool_]) -> FloatArray:
+    """Square root of the relative precision under a variance ``gain * brightness + read``.
+
+    The line is fitted through robust noise variances of eight brightness classes.
+    """
+    brightness = cv2.GaussianBlur(y, (0, 0), 2.0)
+    edges = np.quantile(brightness[keep], np.linspace(0.0, 1.0, 9))
+    level, variance = [], []
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        part = keep & (brightness >= low) & (brightness <= high)
+        std = estimate.noise_std(y, part)
+        if np.isfinite(std):
+            level.append(float(brightness[part].mean()))
+            variance.append(std**2)
+    if len(level) < 2 or max(variance) == 0.0:
+        return np.ones_like(y)
+    gain, read = np.polyfit(level, variance, 1)
+    # A tenth of the mean keeps single dark pixels from ruling the fit.
+    model = np.maximum(max(gain, 0.0) * brightness + read, 0.1 * np.mean(variance))
+    return np.sqrt(np.mean(model[keep]) / model).astype(np.float32)

@@ -1,0 +1,160 @@
+"""The only place that scripts, saves or loads the loop; its eager twin; CUDA graphs.
+
+A `Runner` drives one `Program` in one of three ways, all of which execute the same modules:
+eagerly, as one TorchScript program, or as a captured CUDA graph of the same step.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import torch
+
+from napari_vdip.core.program import Plan, Program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+Way = Literal["script", "off"]
+
+_EXPORTED = ("start", "run", "stage", "prepare", "step")
+_filters = threading.Lock()
+
+
+class Runner(Protocol):
+    """Something that does steps of a program."""
+
+    program: Program
+
+    def run(self, n: int) -> None:
+        """Do n steps, or as many as the schedule still has."""
+
+
+def scripting_available() -> bool:
+    """Whether this Python and torch can compile TorchScript (Python 3.14 cannot)."""
+    return sys.version_info < (3, 14) and hasattr(torch.jit, "script")
+
+
+def runner(plan: Plan, device: torch.device, way: Way) -> Runner:
+    """Build a program on a device and choose how it is driven.
+
+    Parameters
+    ----------
+    plan : Plan
+        What the program is built from.
+    device : torch.device
+        Where it runs.
+    way : {"script", "off"}
+        On CUDA the step is captured in a CUDA graph, which leaves nothing of Python in the
+        loop either way; elsewhere "script" compiles it and "off" runs it eagerly.
+    """
+    program = Program(plan).to(device)
+    if device.type == "cuda":
+        return GraphRunner(program)
+    return ScriptRunner(program) if way == "script" else EagerRunner(program)
+
+
+class EagerRunner:
+    """The program as Python runs it."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+    def run(self, n: int) -> None:
+        """Do n steps."""
+        self.program.run(n)
+
+
+class ScriptRunner:
+    """The program as TorchScript: holds no Python lock while it runs."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = script(program)
+
+    def run(self, n: int) -> None:
+        """Do n steps; unoptimised, which is as fast here and bit for bit what eager does."""
+        with _plain_execution():
+            self.program.run(n)
+
+
+class GraphRunner:
+    """The program with its step captured in a CUDA graph, one graph a stage.
+
+    The step reads and writes tensors of the state only and takes rates, clock and random
+    numbers from the device, so replaying is all there is to do. Before a capture the step
+    runs a few times on a side stream, as CUDA graphs ask for; those are true steps.
+    """
+
+    warm_up = 3
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self._warm: dict[int, int] = {}
+        self._stream = torch.cuda.Stream(program.y.device)
+
+    def run(self, n: int) -> None:
+        """Do n steps; returns when they are done."""
+        program = self.program
+        with torch.cuda.device(program.y.device):
+            self._stream.wait_stream(torch.cuda.current_stream())
+            for _ in range(min(n, program.steps - program.done)):
+                self._step(program.stage())
+            torch.cuda.current_stream().wait_stream(self._stream)
+            self._stream.synchronize()
+
+    def _step(self, stage: int) -> None:
+        with torch.cuda.stream(self._stream):
+            self.program.prepare()
+            if self._warm.get(stage, 0) < self.warm_up:
+                self._warm[stage] = self._warm.get(stage, 0) + 1
+                self.program.step(stage)
+            else:
+                if stage not in self._graphs:
+                    self._graphs[stage] = torch.cuda.CUDAGraph()
+                    with torch.cuda.graph(self._graphs[stage], stream=self._stream):
+                        self.program.step(stage)
+                self._graphs[stage].replay()
+        self.program.done += 1
+
+
+def script(program: Program) -> Any:
+    """Compile a program to TorchScript; `start`, `run`, `stage`, `prepare` and `step` can be called on it."""
+    with _deprecation_expected():
+        for name in _EXPORTED:
+            torch.jit.export(getattr(Program, name))
+        return torch.jit.script(program)
+
+
+def save(scripted: Any, path: str) -> None:
+    """Write a scripted program, state included, as one file."""
+    with _deprecation_expected():
+        torch.jit.save(scripted, path)
+
+
+def load(path: str) -> Any:
+    """Read what `save` wrote."""
+    with _deprecation_expected():
+        return torch.jit.load(path)
+
+
+def _plain_execution() -> AbstractContextManager[None]:
+    """Run scripted code without the profiling executor; the switch belongs to this thread."""
+    context: AbstractContextManager[None] = torch.jit.optimized_execution(False)
+    return context
+
+
+@contextmanager
+def _deprecation_expected() -> Iterator[None]:
+    """Ignore that torch announces the end of torch.jit: it is known, and dealt with by `Way`.
+
+    Warning filters belong to the process, so only one thread at a time may change them.
+    """
+    with _filters, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
+        yield

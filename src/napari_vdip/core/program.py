@@ -1,0 +1,340 @@
+"""The fit of one image: its state, its step and its read-out, with autograd and Adam inside.
+
+`Program` is scripted as a whole by `compile` and runs the same way without. Everything that
+changes from step to step is a tensor on the device, rates and step number included; the host
+decides only which stage a step belongs to, which is known beforehand. So a step can be
+captured in a CUDA graph, and nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from napari_vdip.core.blur import blur, crop
+from napari_vdip.core.generators import ImageGenerator, KernelGenerator, draw
+from napari_vdip.core.objective import (
+    centre_distance,
+    data_spread,
+    data_term,
+    entropy,
+    extreme_prior,
+    kernel_term,
+    local_moments,
+    sparse_prior,
+    ssim,
+)
+from napari_vdip.core.random import normal, uniform
+
+
+class Plan(NamedTuple):
+    """What a program is built from; all of it is fixed before the first step.
+
+    The last entries are the schedule: numbers of steps in the pre-fit, with the published
+    bound, with the published ``1 - SSIM``, and with the profile objective.
+    """
+
+    image_channels: int
+    height: int
+    width: int
+    kernel_height: int
+    kernel_width: int
+    by_fft: bool
+    channels: int
+    skip_channels: int
+    levels: int
+    nonlocal_from: int
+    prior: str  # "sparse", "extreme" or "none"
+    variational: bool
+    bound_weight: float
+    centre_weight: float
+    hold_kernel: bool
+    image_rate: float
+    kernel_rate: float
+    cosine: bool
+    prefit: int
+    bound: int
+    ssim: int
+    profile: int
+
+
+class Program(nn.Module):
+    """State and loop of one fit.
+
+    Attributes
+    ----------
+    mean, std : Tensor, (c, H + Kh - 1, W + Kw - 1)
+        Posterior of the sharp image on the canvas as of the last step.
+    kernel : Tensor, (Kh, Kw)
+        Kernel as of the last step.
+    log : Tensor, (steps, 3)
+        Objective, root mean square misfit and kernel change of each step.
+    done : int
+        Steps done.
+    steps : int
+        Steps of the whole schedule.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        c, rows, columns = plan.image_channels, plan.height, plan.width
+        canvas = [c, rows + plan.kernel_height - 1, columns + plan.kernel_width - 1]
+        self.height: int = rows
+        self.width: int = columns
+        self.kernel_height: int = plan.kernel_height
+        self.kernel_width: int = plan.kernel_width
+        self.by_fft: bool = plan.by_fft
+        self.prior: str = plan.prior
+        self.variational: bool = plan.variational
+        self.bound_weight: float = plan.bound_weight
+        self.centre_weight: float = plan.centre_weight
+        self.hold_kernel: bool = plan.hold_kernel
+        self.rates: tuple[float, float] = (plan.image_rate, plan.kernel_rate)
+        self.cosine: bool = plan.cosine
+        self.prefit: int = plan.prefit
+        self.bound: int = plan.bound
+        self.ssim: int = plan.ssim
+        self.steps: int = plan.prefit + plan.bound + plan.ssim + plan.profile
+        self.done: int = 0
+
+        self.image_generator = ImageGenerator(
+            3, plan.channels, plan.skip_channels, plan.levels, plan.nonlocal_from, c, plan.profile == 0
+        )
+        self.kernel_generator = KernelGenerator(200, 1000, plan.kernel_height, plan.kernel_width)
+
+        # Written by `start`: the data.
+        self._zeros("y", [c, rows, columns])
+        self._zeros("y_mean", [c, rows, columns])
+        self._zeros("y_var", [c, rows, columns])
+        self._zeros("weight", [c, rows, columns])
+        self._zeros("support", canvas)
+        self._zeros("noise_var", [])
+        self._zeros("prior_kernel", [plan.kernel_height, plan.kernel_width])
+        self._zeros("logits", [plan.kernel_height, plan.kernel_width])
+        self._zeros("noise", [3, *canvas[1:]])
+        self._zeros("kernel_noise", [200])
+        self.register_buffer("seed", torch.zeros([], dtype=torch.int64))
+        # Written by each step: weights, Adam's moments, the clock, the outputs.
+        for name, count in (("image", self.image_generator.count), ("kernel", self.kernel_generator.count)):
+            self._zeros(f"{name}_theta", [count])
+            self._zeros(f"{name}_first", [count])
+            self._zeros(f"{name}_second", [count])
+        self.register_buffer("clock", torch.zeros([], dtype=torch.int64))
+        self.register_buffer("adam_clock", torch.zeros([], dtype=torch.int64))
+        self._zeros("mean", canvas)
+        self._zeros("std", canvas)
+        self._zeros("kernel", [plan.kernel_height, plan.kernel_width])
+        self._zeros("log", [self.steps, 3])
+
+    def _zeros(self, name: str, shape: list[int]) -> None:
+        self.register_buffer(name, torch.zeros(shape))
+
+    def start(self, y: Tensor, weight: Tensor, noise_var: Tensor, kernel: Tensor, seed: Tensor) -> None:
+        """Take an image and go back to step 0.
+
+        Parameters
+        ----------
+        y : Tensor, (c, H, W)
+            Blurred image in [0, 1], finite everywhere.
+        weight : Tensor, (c, H, W)
+            Square root of each pixel's precision relative to the mean one; 0: takes no part.
+        noise_var : Tensor, ()
+            Variance of the noise of a pixel of weight 1.
+        kernel : Tensor, (Kh, Kw)
+            Kernel to start from (or to hold); sums to 1. Flat if nothing is known.
+        seed : Tensor, int64, ()
+            All random numbers of the fit follow from it.
+        """
+        self.y.copy_(y)
+        self.weight.copy_(weight)
+        self.noise_var.copy_(noise_var)
+        self.prior_kernel.copy_(kernel)
+        self.logits.copy_((kernel + 1e-3 / kernel.numel()).log())
+        self.seed.copy_(seed)
+        # What a canvas pixel's variance is weighted with: the mean precision of the pixels that see it.
+        tall, wide = self.kernel_height, self.kernel_width
+        seen = F.pad(self.weight.square()[None], [wide - 1, wide - 1, tall - 1, tall - 1], mode="replicate")
+        self.support.copy_(F.avg_pool2d(seen, [tall, wide], [1, 1])[0])
+        y_mean, y_var = local_moments(self.y)
+        self.y_mean.copy_(y_mean)
+        self.y_var.copy_(y_var)
+        stream = torch.zeros_like(self.seed)
+        self.noise.copy_(0.1 * uniform(self.noise.numel(), self.seed, stream).view_as(self.noise))
+        self.kernel_noise.copy_(0.1 * uniform(self.kernel_noise.numel(), self.seed, stream + 1))
+        self.image_theta.copy_(
+            draw(self.image_generator.sizes, self.image_generator.start, self.seed, stream + 2)
+        )
+        self.kernel_theta.copy_(
+            draw(self.kernel_generator.sizes, self.kernel_generator.start, self.seed, stream + 3)
+        )
+        self.kernel.copy_(kernel)
+        self.mean.zero_()
+        self.std.zero_()
+        self.log.zero_()
+        self.clock.zero_()
+        self.done = 0
+        self._reset_adam()
+
+    def _reset_adam(self) -> None:
+        """Forget the gradients of the pre-fit: its objective is another one."""
+        for tensor in [
+            self.image_first,
+            self.image_second,
+            self.kernel_first,
+            self.kernel_second,
+            self.adam_clock,
+        ]:
+            tensor.zero_()
+
+    def stage(self) -> int:
+        """Stage of the next step: 0 pre-fit, 1 bound, 2 SSIM, 3 profile."""
+        if self.done < self.prefit:
+            return 0
+        if self.done < self.prefit + self.bound:
+            return 1
+        if self.done < self.prefit + self.bound + self.ssim:
+            return 2
+        return 3
+
+    def forward(self, n: int) -> None:
+        """Do n steps, see `run`."""
+        self.run(n)
+
+    def run(self, n: int) -> None:
+        """Do n steps, or as many as the schedule still has."""
+        for _ in range(min(n, self.steps - self.done)):
+            self.prepare()
+            self.step(self.stage())
+            self.done += 1
+
+    def prepare(self) -> None:
+        """Do what belongs between two stages; nothing inside one."""
+        if self.done == self.prefit:
+            self._reset_adam()
+
+    def step(self, stage: int) -> None:
+        """One step: forward, objective, gradient, Adam. Reads and writes tensors of the state only."""
+        image_theta = self.image_theta.detach().requires_grad_(True)
+        kernel_theta = self.kernel_theta.detach().requires_grad_(True)
+        mean, std = self.image_generator(image_theta, self.noise)
+        if self.hold_kernel:
+            kernel = self.prior_kernel + 0.0 * kernel_theta[0]
+        else:
+            kernel = self.kernel_generator(kernel_theta, self.kernel_noise, self.logits)
+
+        if stage == 0:
+            loss, misfit = self.prefit_loss(mean, std, kernel)
+        else:
+            blurred = blur(mean, kernel, self.by_fft)
+            residual = (blurred - self.y) * self.weight
+            misfit = residual.detach().square().mean().sqrt()
+            if stage == 1:
+                loss = self.bound_loss(mean, std, kernel, residual)
+            else:
+                # A pixel that takes no part agrees with the data by definition.
+                seen = torch.where(self.weight > 0, blurred, self.y)
+                gap = 1.0 - ssim(seen, self.y, self.y_mean, self.y_var)
+                if stage == 2:
+                    loss = gap
+                else:
+                    loss = gap.clamp_min(1e-7).log() + self.std_loss(
+                        mean.detach(), std, kernel.detach(), misfit
+                    )
+            if self.centre_weight > 0.0:
+                loss = loss + self.centre_weight * centre_distance(kernel)
+
+        found = torch.autograd.grad([loss], [image_theta, kernel_theta], allow_unused=True)
+        image_grad, kernel_grad = found[0], found[1]
+        assert image_grad is not None
+        assert kernel_grad is not None
+        with torch.no_grad():
+            self.log.index_copy_(
+                0,
+                self.clock.view(1),
+                torch.stack([loss.detach(), misfit, (kernel.detach() - self.kernel).abs().sum()])[None],
+            )
+            self.mean.copy_(mean)
+            self.std.copy_(std)
+            self.kernel.copy_(kernel)
+            self.adam(image_grad, kernel_grad)
+
+    def prefit_loss(self, mean: Tensor, std: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean to y, std to 0, kernel to its start; returns the loss and the misfit of the mean."""
+        residual = (crop(mean, self.kernel_height, self.kernel_width) - self.y) * self.weight
+        error = residual.square().mean()
+        loss = error + (kernel - self.prior_kernel).square().mean()
+        if self.variational:
+            loss = loss + std.square().mean()
+        return loss, error.detach().sqrt()
+
+    def bound_loss(self, mean: Tensor, std: Tensor, kernel: Tensor, residual: Tensor) -> Tensor:
+        """Published bound: one sample of x a step; ``b`` times the KL terms; negative, to minimise."""
+        if not self.variational:
+            return -data_term(residual, mean.numel())
+        stream = 16 + 2 * self.clock
+        eps = normal(mean.numel(), self.seed, stream).view_as(mean)
+        # Convolution is linear: the sample's residual is the mean's plus the blurred deviation.
+        sampled = residual + blur(std * eps, kernel, self.by_fft) * self.weight
+        likelihood = data_term(sampled, mean.numel())
+        if self.prior == "none":
+            return -likelihood
+        if self.prior == "sparse":
+            prior = sparse_prior(mean, std)
+        else:
+            prior = extreme_prior(mean, std, self.seed, stream + 1)
+        weight = self.bound_weight * torch.pow(0.1, torch.floor(5.0 * self.fraction()))
+        return -(weight * (entropy(std) + prior + kernel_term(kernel)) + likelihood)
+
+    def std_loss(self, mean: Tensor, std: Tensor, kernel: Tensor, misfit: Tensor) -> Tensor:
+        """Bound as a function of the std alone, in closed form, per canvas value.
+
+        The noise variance is what the image has: the misfit reached, but not below the noise
+        read from the image, since a flexible generator fits noise too.
+        """
+        if not self.variational:
+            return torch.zeros_like(misfit)
+        noise = torch.maximum(misfit.square(), self.noise_var)
+        spread = data_spread(kernel, self.height, self.width, 0)
+        likelihood = -(std.square() * spread * self.support).mean() / noise
+        if self.prior == "none":
+            return -likelihood
+        if self.prior == "sparse":
+            prior = sparse_prior(mean, std)
+        else:
+            prior = extreme_prior(mean, std, self.seed, 17 + 2 * self.clock)
+        return -(entropy(std) + prior + likelihood)
+
+    def fraction(self) -> Tensor:
+        """Part of the schedule after the pre-fit that is done, 0 to 1; 0 in the pre-fit."""
+        return ((self.clock - self.prefit).to(torch.float32) / max(self.steps - self.prefit, 1)).clamp_min(
+            0.0
+        )
+
+    def adam(self, image_grad: Tensor, kernel_grad: Tensor) -> None:
+        """Adam step (Kingma and Ba 2015) and the clock; a step with a NaN in its gradient is skipped."""
+        fraction = self.fraction()
+        if self.cosine:
+            decay = 0.5 * (1.0 + torch.cos(math.pi * ((fraction - 0.3) / 0.7).clamp(0.0, 1.0)))
+        else:
+            halvings = torch.floor(5.0 * fraction + 1e-4).clamp(1.0, 4.0) - 1.0
+            decay = torch.pow(0.5, halvings)
+        sound = torch.isfinite(image_grad.sum() + kernel_grad.sum())
+        self.adam_clock.add_(sound)
+        time = self.adam_clock.to(torch.float32).clamp_min(1.0)
+        first_scale = 1.0 / (1.0 - torch.pow(0.9, time))
+        second_scale = 1.0 / (1.0 - torch.pow(0.999, time))
+        for theta, first, second, grad, rate in [
+            (self.image_theta, self.image_first, self.image_second, image_grad, self.rates[0]),
+            (self.kernel_theta, self.kernel_first, self.kernel_second, kernel_grad, self.rates[1]),
+        ]:
+            new_first = 0.9 * first + 0.1 * grad
+            new_second = 0.999 * second + 0.001 * grad.square()
+            move = rate * decay * first_scale * new_first / ((second_scale * new_second).sqrt() + 1e-8)
+            first.copy_(torch.where(sound, new_first, first))
+            second.copy_(torch.where(sound, new_second, second))
+            theta.copy_(torch.where(sound, theta - move, theta))
+        self.clock.add_(1)

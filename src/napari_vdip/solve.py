@@ -1,0 +1,337 @@
+"""One image: from options to a program, and a generator of progress that returns the result."""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+import napari_vdip
+from napari_vdip import arrays
+from napari_vdip.core.compile import Runner, Way, runner, scripting_available
+from napari_vdip.core.program import Plan
+from napari_vdip.errors import DeviceUnavailable, Diverged, InvalidOption, OutOfMemory, VdipError
+from napari_vdip.options import PRESETS, Options
+from napari_vdip.result import History, Progress, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    FloatArray = npt.NDArray[np.float32]
+
+STAGES = ("pre-fit", "bound", "SSIM", "fit")
+_CHUNK_SECONDS = 0.2
+# From this kernel size on the FFT is the faster way (docs/explanation/speed.md).
+_FFT_FROM = 11
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for every slice: chosen once, before anything is computed.
+
+    Attributes
+    ----------
+    kernel_size : tuple of int
+        Height and width.
+    kernel_size_reason : str
+        Why this size.
+    kernel : ndarray or None, (Kh, Kw)
+        Known kernel, sums to 1.
+    """
+
+    options: Options
+    device: torch.device
+    way: Way
+    kernel_size: tuple[int, int]
+    kernel_size_reason: str
+    kernel: FloatArray | None
+
+
+def device_of(name: str) -> torch.device:
+    """Device by the name that the option has.
+
+    Raises
+    ------
+    DeviceUnavailable
+        If the name is unknown, or there is no such device for the installed torch.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceUnavailable(
+            f"device={name!r} is unknown; expected auto, cpu, cuda, cuda:1 or mps"
+        ) from None
+    count = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }.get(device.type, 0)
+    if (device.index or 0) >= count:
+        raise DeviceUnavailable(
+            f"device={name!r} is not available: the installed torch {torch.__version__} finds {count} "
+            f"{device.type} device(s); use device='auto', and see `napari-vdip info`"
+        )
+    return device
+
+
+def way_of(name: str) -> Way:
+    """How the loop is compiled, by the name that the option has.
+
+    Raises
+    ------
+    InvalidOption
+        If TorchScript is asked for where there is none.
+    """
+    if name == "script" and not scripting_available():
+        raise InvalidOption(
+            f"compile='script' needs TorchScript, which Python {platform.python_version()} does not have; "
+            "use compile='auto'"
+        )
+    return "off" if name == "off" or not scripting_available() else "script"
+
+
+def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
+    """All constants of a program for an image of this size."""
+    options = setting.options
+    preset = PRESETS[options.preset]
+    method = options.method or preset.method
+    kernel_height, kernel_width = setting.kernel_size
+    total = preset.iterations if options.iterations is None else options.iterations
+    share = total / preset.iterations
+    bound, gap = round(share * preset.bound_steps), round(share * preset.ssim_steps)
+    if preset.profile_steps == 0:
+        gap = total - bound
+    shorter = min(height + kernel_height, width + kernel_width) - 1
+    return Plan(
+        image_channels=channels,
+        height=height,
+        width=width,
+        kernel_height=kernel_height,
+        kernel_width=kernel_width,
+        by_fft=max(setting.kernel_size) >= _FFT_FROM,
+        channels=preset.channels,
+        skip_channels=preset.skip_channels,
+        # Reflection needs 2 px at the last scale, and so does the pooling of a non-local block.
+        levels=max(1, min(preset.levels, math.floor(math.log2(shorter)) - 1)),
+        nonlocal_from=preset.nonlocal_from,
+        prior=method if method in ("sparse", "extreme") else "none",
+        variational=method != "dip",
+        bound_weight=1e-4 if method == "extreme" else 0.1,
+        centre_weight=preset.centre_weight,
+        hold_kernel=setting.kernel is not None and options.kernel_fixed,
+        image_rate=preset.image_rate,
+        kernel_rate=preset.kernel_rate,
+        cosine=preset.decay == "cosine",
+        prefit=preset.prefit_steps[method],
+        bound=bound,
+        ssim=gap,
+        profile=total - bound - gap,
+    )
+
+
+def solve(
+    plane: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, setting: Setting, seed: int
+) -> Generator[Progress, None, Result]:
+    """Deblur one image.
+
+    Parameters
+    ----------
+    plane : ndarray, (H, W), or (H, W, 3|4) with ``options.rgb``
+    mask : ndarray of bool, (H, W), or None
+        True: the pixel takes no part.
+    setting : Setting
+    seed : int
+        Seed of this image's random numbers.
+
+    Yields
+    ------
+    Progress
+        After every chunk of steps, about every 0.2 s; a step that takes longer is a chunk.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    VdipError
+        Whatever goes wrong, torch's own errors included.
+    """
+    frame = arrays.frame(plane, mask, setting.options.rgb, setting.options.noise == "poisson")
+    with _torch_errors(frame.y.shape), _threads(setting.options.threads):
+        loop = _started(frame, setting, seed)
+        program, started, chunk = loop.program, time.perf_counter(), 1
+        times: list[tuple[int, float]] = [(0, 0.0)]
+        while program.done < program.steps:
+            stage = STAGES[program.stage()]
+            loop.run(chunk)
+            seconds = time.perf_counter() - started
+            pace = (seconds - times[-1][1]) / (program.done - times[-1][0])
+            chunk = max(1, min(2 * chunk, int(_CHUNK_SECONDS / max(pace, 1e-6))))
+            times.append((program.done, seconds))
+            yield Progress(
+                stage=stage,
+                step=program.done,
+                steps=program.steps,
+                slice_index=0,
+                slices=1,
+                seconds=seconds,
+                seconds_left=seconds / program.done * (program.steps - program.done),
+                result=_read_out(program, frame, setting, seed, times),
+            )
+        result = _read_out(program, frame, setting, seed, times)
+        if not np.isfinite(result.image).all():
+            raise Diverged("the fit ended without finite values; try another seed, or preset='paper'")
+        return result
+
+
+def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Runner:
+    """Program with its image, at step 0."""
+    loop = runner(plan_of(setting, *frame.y.shape), setting.device, setting.way)
+    height, width = setting.kernel_size
+    kernel = setting.kernel
+    if kernel is None:
+        kernel = np.full((height, width), 1.0 / (height * width), dtype=np.float32)
+    loop.program.start(
+        *(
+            torch.as_tensor(value, device=setting.device)
+            for value in (frame.y, frame.weight, np.float32(frame.noise_std**2), kernel, np.int64(seed))
+        )
+    )
+    return loop
+
+
+def _read_out(
+    program: Any, frame: arrays.Frame, setting: Setting, seed: int, times: list[tuple[int, float]]
+) -> Result:
+    """Result as of now: kernel centred by whole pixels, the image moved against it."""
+    done = program.done
+    kernel, down, right = centred(program.kernel.cpu().numpy())
+    height, width = frame.y.shape[1:]
+    top, left = kernel.shape[0] // 2 - down, kernel.shape[1] // 2 - right
+    window = (slice(None), slice(top, top + height), slice(left, left + width))
+    image = frame.image(program.mean[window].cpu().numpy())
+    uncertainty = frame.uncertainty(program.std[window].cpu().numpy())
+    if setting.options.method == "dip":
+        uncertainty = np.full_like(image, np.nan)
+    log = program.log[:done].cpu().numpy()
+    history = History(
+        steps=np.arange(done),
+        objective=log[:, 0].copy(),
+        misfit=log[:, 1] * np.float32(frame.scale),
+        kernel_change=log[:, 2].copy(),
+        seconds=np.interp(np.arange(1, done + 1), *zip(*times, strict=True)),
+    )
+    return Result(
+        image, uncertainty, kernel, history, _report(program, frame, setting, seed, kernel, times[-1][1])
+    )
+
+
+def centred(kernel: FloatArray) -> tuple[FloatArray, int, int]:
+    """Kernel with its centre of mass within half a pixel of its middle.
+
+    Returns
+    -------
+    kernel : ndarray, (Kh, Kw)
+        What leaves the window is dropped; sums to 1.
+    down, right : int
+        How far the centre of mass was off.
+    """
+    total = float(kernel.sum())
+    if not np.isfinite(total) or total <= 0.0:
+        return kernel.copy(), 0, 0
+    rows, columns = (np.arange(n) - n // 2 for n in kernel.shape)
+    down = round(float(kernel.sum(1) @ rows) / total)
+    right = round(float(kernel.sum(0) @ columns) / total)
+    padded = np.pad(kernel, [(abs(down),) * 2, (abs(right),) * 2])
+    moved = padded[abs(down) + down :, abs(right) + right :][: kernel.shape[0], : kernel.shape[1]]
+    return (moved / moved.sum()).astype(np.float32), down, right
+
+
+def _report(
+    program: Any, frame: arrays.Frame, setting: Setting, seed: int, kernel: FloatArray, seconds: float
+) -> dict[str, Any]:
+    """What was done, JSON-ready."""
+    options = setting.options
+    preset = PRESETS[options.preset]
+    finished = program.done >= program.steps
+    return {
+        "options": options.as_dict(),
+        "seed": seed,
+        "device": _device_name(setting.device),
+        "compile": "cuda graph" if setting.device.type == "cuda" else setting.way,
+        "versions": {
+            "napari-vdip": napari_vdip.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "method": options.method or preset.method,
+        "preset": asdict(preset),
+        "kernel_size": list(setting.kernel_size),
+        "kernel_size_reason": setting.kernel_size_reason,
+        "noise_std": frame.noise_std * frame.scale,
+        "uncertainty": "one standard deviation under the model, each pixel on its own, with the kernel held",
+        "steps": program.done,
+        "seconds": round(seconds, 3),
+        "stop_reason": "finished" if finished else f"stopped at step {program.done} of {program.steps}",
+        "warnings": _warnings(setting, kernel, finished),
+    }
+
+
+def _warnings(setting: Setting, kernel: FloatArray, finished: bool) -> list[str]:
+    """What the user should know about the kernel."""
+    if not finished or setting.kernel is not None:
+        return []
+    inner = float(kernel[1:-1, 1:-1].sum())
+    if 1.0 - inner > 0.04:
+        larger = tuple(int(n * 1.4) // 2 * 2 + 1 for n in kernel.shape)
+        return [
+            f"{1.0 - inner:.0%} of the kernel lies on its border: it may be larger than "
+            f"{kernel.shape[0]} x {kernel.shape[1]} px; try kernel_size={larger if larger[0] != larger[1] else larger[0]}"
+        ]
+    return []
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Let torch use this many processor threads, and put its own number back."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _torch_errors(shape: tuple[int, ...]) -> Iterator[None]:
+    """Turn torch's RuntimeErrors into ours: napari's workers swallow RuntimeErrors."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        text = str(error)
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate" in text:
+            raise OutOfMemory(
+                f"an image of {shape[-2]} x {shape[-1]} px does not fit into memory; crop it, or use "
+                "preset='fast' or another device"
+            ) from error
+        raise VdipError(f"torch failed during the fit: {text.strip().splitlines()[-1]}") from error

@@ -1,0 +1,332 @@
+"""Many slices: the plan over the leading axes, their seeds, and the assembly of the results."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_vdip import arrays, estimate
+from napari_vdip.errors import Diverged, InvalidInput, InvalidOption
+from napari_vdip.options import Options
+from napari_vdip.result import History, Progress, Result
+from napari_vdip.solve import Setting, device_of, solve, way_of
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which axes of an image hold what.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of the image.
+    leading : tuple of int
+        Axes whose every position is a slice of its own.
+    spatial : tuple of int
+        The axes of height and width.
+    """
+
+    shape: tuple[int, ...]
+    leading: tuple[int, ...]
+    spatial: tuple[int, int]
+
+    @property
+    def slices(self) -> list[tuple[int | slice, ...]]:
+        """Index of each slice into the image, in C order of the leading axes."""
+        positions = itertools.product(*(range(self.shape[axis]) for axis in self.leading))
+        return [
+            tuple(
+                dict(zip(self.leading, at, strict=True)).get(a, slice(None)) for a in range(len(self.shape))
+            )
+            for at in positions
+        ]
+
+    @property
+    def leading_shape(self) -> tuple[int, ...]:
+        """Lengths of the leading axes."""
+        return tuple(self.shape[axis] for axis in self.leading)
+
+    @property
+    def spatial_shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.shape[self.spatial[0]], self.shape[self.spatial[1]]
+
+
+def layout_of(shape: tuple[int, ...], rgb: bool, channel_axis: int | None) -> Layout:
+    """Say which axes are slices and which are height and width.
+
+    Raises
+    ------
+    InvalidInput
+        If there are too few axes, an empty one, or no colours where `rgb` says so.
+    InvalidOption
+        If `channel_axis` is no axis of the image.
+    """
+    least = 2 + rgb + (channel_axis is not None)
+    if len(shape) < least or 0 in shape:
+        raise InvalidInput(
+            f"the image has shape {shape}; expected at least {least} axes, none of them empty, "
+            "ending in height and width" + (" and colours" if rgb else "")
+        )
+    if rgb and shape[-1] not in (3, 4):
+        raise InvalidInput(
+            f"rgb=True, but the last axis of shape {shape} has length {shape[-1]}; expected 3 or 4. "
+            "For a stack of grey images use rgb=False"
+        )
+    axes = list(range(len(shape) - rgb))
+    if channel_axis is not None:
+        if not -len(shape) <= channel_axis < len(shape):
+            raise InvalidOption(f"channel_axis={channel_axis} is no axis of an image of shape {shape}")
+        axes.remove(channel_axis % len(shape))
+    spatial = (axes[-2], axes[-1])
+    leading = tuple(axis for axis in range(len(shape) - rgb) if axis not in spatial)
+    return Layout(shape, leading, spatial)
+
+
+def slice_seed(seed: int, index: int) -> int:
+    """Seed of a slice: a function of these two alone, whatever the order of the work."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=4).digest(), "little")
+
+
+def fit(image: Any, options: Options) -> Generator[Progress, None, Result]:
+    """Deblur an image or, slice by slice, a stack.
+
+    Parameters
+    ----------
+    image : array, (..., H, W), or (..., H, W, 3|4) with ``options.rgb``
+        Numpy, or anything that is sliced like it (dask, zarr): read one slice at a time.
+    options : Options
+
+    Yields
+    ------
+    Progress
+        About every 0.2 s. Its result covers the whole stack; slices not begun are NaN. The
+        arrays of a stack's result go on being filled; those of a single image do not change.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    VdipError
+        Before the first step where options or shapes are wrong. A slice of a stack that cannot
+        be deblurred (constant, all NaN) is passed through with a warning instead.
+    """
+    image = image if hasattr(image, "shape") and hasattr(image, "dtype") else np.asarray(image)
+    layout = layout_of(tuple(image.shape), options.rgb, options.channel_axis)
+    arrays.check_dtype(np.dtype(image.dtype))
+    masks = _masks(options.mask, layout, options.rgb)
+    setting = _setting(image, layout, masks, options)
+    if not layout.leading:
+        plane = np.asarray(image)
+        return (yield from solve(plane, masks, setting, slice_seed(options.seed, 0)))
+    return (yield from _fit_slices(image, layout, masks, setting))
+
+
+def _fit_slices(
+    image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, setting: Setting
+) -> Generator[Progress, None, Result]:
+    """Solve slice after slice into one result."""
+    total, started = len(layout.slices), time.perf_counter()
+    sheet = Result(
+        image=np.full(layout.shape, np.nan, dtype=np.float32),
+        uncertainty=np.full(layout.shape, np.nan, dtype=np.float32),
+        kernel=np.full((*layout.leading_shape, *setting.kernel_size), np.nan, dtype=np.float32),
+        history=_joined([]),
+        report={},
+    )
+    parts: list[tuple[float, Result]] = []
+    for number, index in enumerate(layout.slices):
+        at = np.unravel_index(number, layout.leading_shape)
+        plane = np.asarray(image[index])
+        begun = time.perf_counter() - started
+        part = _untouched(plane, setting, "not begun")
+        try:
+            for progress in solve(
+                plane,
+                _mask_of(masks, layout, index),
+                setting,
+                slice_seed(setting.options.seed, number),
+            ):
+                part = progress.result
+                _place(sheet, index, at, part)
+                elapsed = time.perf_counter() - started
+                share = (number + progress.step / progress.steps) / total
+                yield replace(
+                    progress,
+                    step=number * progress.steps + progress.step,
+                    steps=total * progress.steps,
+                    slice_index=number,
+                    slices=total,
+                    seconds=elapsed,
+                    seconds_left=elapsed / share - elapsed,
+                    result=_assembled(sheet, [*parts, (begun, part)], total),
+                )
+        except (InvalidInput, Diverged) as error:
+            part = _untouched(plane, setting, str(error))
+            _place(sheet, index, at, part)
+        parts.append((begun, part))
+    if all(part.report["steps"] == 0 for _, part in parts):
+        raise InvalidInput(f"no slice can be deblurred; the first one: {parts[0][1].report['stop_reason']}")
+    return _assembled(sheet, parts, total)
+
+
+def _place(sheet: Result, index: tuple[int | slice, ...], at: tuple[Any, ...], part: Result) -> None:
+    """Write a slice's result into the stack's."""
+    sheet.image[index] = part.image
+    sheet.uncertainty[index] = part.uncertainty
+    sheet.kernel[at] = part.kernel
+
+
+def _untouched(plane: npt.NDArray[Any], setting: Setting, reason: str) -> Result:
+    """Result of a slice that cannot be deblurred: the slice itself, its uncertainty unknown."""
+    image = plane.astype(np.float32)
+    kernel = np.zeros(setting.kernel_size, dtype=np.float32)
+    kernel[kernel.shape[0] // 2, kernel.shape[1] // 2] = 1.0
+    report = {"steps": 0, "seconds": 0.0, "stop_reason": reason, "warnings": [f"left as it was: {reason}"]}
+    return Result(image, np.full_like(image, np.nan), kernel, _joined([]), report)
+
+
+def _assembled(sheet: Result, parts: list[tuple[float, Result]], total: int) -> Result:
+    """Stack's result from the slices done so far, each with the time at which it was begun."""
+    reports = [part.report for _, part in parts]
+    base = next((report for report in reports if report["steps"] > 0), reports[0])
+    done = sum(report["stop_reason"] == "finished" or report["steps"] == 0 for report in reports)
+    report = base | {
+        "steps": sum(report["steps"] for report in reports),
+        "seconds": round(sum(report["seconds"] for report in reports), 3),
+        "stop_reason": "finished" if done == total else f"stopped with {done} of {total} slices done",
+        "warnings": [
+            f"slice {number}: {text}" for number, report in enumerate(reports) for text in report["warnings"]
+        ],
+        "slices": [
+            {name: report[name] for name in ("steps", "seconds", "stop_reason", "warnings")}
+            for report in reports
+        ],
+    }
+    return replace(sheet, history=_joined(parts), report=report)
+
+
+def _joined(parts: list[tuple[float, Result]]) -> History:
+    """Histories one after the other, on one clock."""
+    histories = [part.history for _, part in parts]
+
+    def column(name: str, dtype: type) -> npt.NDArray[Any]:
+        columns = [getattr(history, name) for history in histories]
+        return np.concatenate(columns) if columns else np.zeros(0, dtype=dtype)
+
+    clocks = [begun + part.history.seconds for begun, part in parts]
+    return History(
+        steps=column("steps", np.int64),
+        objective=column("objective", np.float32),
+        misfit=column("misfit", np.float32),
+        kernel_change=column("kernel_change", np.float32),
+        seconds=np.concatenate(clocks) if clocks else np.zeros(0),
+    )
+
+
+def _masks(mask: Any, layout: Layout, rgb: bool) -> npt.NDArray[np.bool_] | None:
+    """Mask as booleans, of the spatial shape or of the image's without colours.
+
+    Raises
+    ------
+    InvalidInput
+        If it is of another shape or no mask at all.
+    """
+    if mask is None:
+        return None
+    mask = np.asarray(mask)
+    whole = layout.shape[:-1] if rgb else layout.shape
+    if mask.shape not in (layout.spatial_shape, whole):
+        raise InvalidInput(
+            f"the mask has shape {mask.shape}; expected {layout.spatial_shape}"
+            + (f" or {whole}" if whole != layout.spatial_shape else "")
+        )
+    if mask.dtype.kind not in "bui":
+        raise InvalidInput(
+            f"the mask has data type {mask.dtype}; expected booleans, True where a pixel takes no part"
+        )
+    return mask != 0
+
+
+def _mask_of(
+    masks: npt.NDArray[np.bool_] | None, layout: Layout, index: tuple[int | slice, ...]
+) -> npt.NDArray[np.bool_] | None:
+    """Mask of one slice."""
+    if masks is None or masks.shape == layout.spatial_shape:
+        return masks
+    part: npt.NDArray[np.bool_] = masks[index[: masks.ndim]]
+    return part
+
+
+def _setting(image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, options: Options) -> Setting:
+    """Choose what holds for all slices; the kernel size from the middle slice where it is "auto"."""
+    device, way = device_of(options.device), way_of(options.compile)
+    kernel = None if options.kernel is None else known_kernel(options.kernel)
+    if kernel is not None:
+        size, reason = kernel.shape, "the size of the known kernel"
+        if options.kernel_size not in ("auto", size, size[0] if size[0] == size[1] else size):
+            raise InvalidOption(
+                f"kernel_size={options.kernel_size!r}, but the known kernel has shape {size}; "
+                "leave kernel_size at 'auto'"
+            )
+    elif options.kernel_size == "auto":
+        index = layout.slices[len(layout.slices) // 2]
+        estimated = estimate.kernel_size(*_grey(image, layout, masks, index, options.rgb))
+        size, reason = estimated.size, estimated.reason
+    else:
+        given = options.kernel_size
+        size = given if isinstance(given, tuple) else (given, given)
+        reason = "given"
+    height, width = layout.spatial_shape
+    if size[0] > height or size[1] > width:
+        raise InvalidInput(
+            f"the image is {height} x {width} px, smaller than the kernel of {size[0]} x {size[1]} px; "
+            "use a larger image or a smaller kernel_size"
+        )
+    if min(height + size[0], width + size[1]) < 9:
+        raise InvalidInput(f"the image is {height} x {width} px; expected at least 8 px either way")
+    return Setting(options, device, way, (size[0], size[1]), reason, kernel)
+
+
+def _grey(
+    image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, index: tuple[int | slice, ...], rgb: bool
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """One slice as a grey image, and which of its pixels take part."""
+    plane = np.asarray(image[index]).astype(np.float64)
+    plane = plane[..., :3].mean(-1) if rgb else plane
+    keep = np.isfinite(plane)
+    mask = _mask_of(masks, layout, index)
+    return plane, keep if mask is None else keep & ~mask
+
+
+def known_kernel(kernel: Any) -> npt.NDArray[np.float32]:
+    """Check a kernel and scale it to the sum 1.
+
+    Raises
+    ------
+    InvalidInput
+        If it is not 2-D with odd sides, or has negative, NaN or no positive values.
+    """
+    kernel = np.asarray(kernel)
+    if kernel.ndim != 2 or kernel.shape[0] % 2 == 0 or kernel.shape[1] % 2 == 0 or min(kernel.shape) < 3:
+        raise InvalidInput(
+            f"the kernel has shape {kernel.shape}; expected two axes of odd length, 3 or more; "
+            "crop or pad it so that its centre is a pixel"
+        )
+    arrays.check_dtype(kernel.dtype)
+    kernel = kernel.astype(np.float64)
+    if not np.isfinite(kernel).all() or kernel.min() < 0.0 or kernel.sum() <= 0.0:
+        raise InvalidInput(
+            f"the kernel has values from {kernel.min():g} to {kernel.max():g}; expected finite ones, none "
+            "negative, some positive; subtract its background and clip it at 0"
+        )
+    return (kernel / kernel.sum()).astype(np.float32)
