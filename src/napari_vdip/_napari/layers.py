@@ -42,6 +42,8 @@ class Source:
         ``colormap`` and ``gamma``.
     contrast_limits : tuple of float
         Intensities shown as black and white.
+    channel_axis : int or None
+        Axis of channels, with which it is deblurred.
     """
 
     name: str
@@ -49,9 +51,10 @@ class Source:
     geometry: dict[str, Any]
     looks: dict[str, Any]
     contrast_limits: tuple[float, float]
+    channel_axis: int | None = None
 
 
-def record(layer: Layer) -> Source:
+def record(layer: Layer, channel_axis: int | None = None) -> Source:
     """Record what the results need to know of an image layer."""
     arrays = {key: np.array(getattr(layer, key)) for key in ("scale", "translate", "rotate", "shear")}
     low, high = layer.contrast_limits
@@ -66,6 +69,7 @@ def record(layer: Layer) -> Source:
         },
         looks={"colormap": layer.colormap, "gamma": float(layer.gamma)},
         contrast_limits=(float(low), float(high)),
+        channel_axis=channel_axis,
     )
 
 
@@ -167,16 +171,17 @@ def _uncertainty(result: Result, source: Source) -> tuple[Any, dict[str, Any]]:
 def _kernel(result: Result, source: Source) -> tuple[Any, dict[str, Any]]:
     """Kernel layer, right of the image: the same pixels in the same world, shifted by its width."""
     shape = result.image.shape[:-1] if source.rgb else result.image.shape
-    kernel = result.kernel
-    if kernel.ndim < len(shape):  # one kernel for all slices: shown in each
-        kernel = np.broadcast_to(kernel, (*shape[: len(shape) - kernel.ndim], *kernel.shape))
+    axes = [axis for axis in range(len(shape)) if axis != _positive(source.channel_axis, len(shape))]
+    height_axis, width_axis = axes[-2:]
+    # (slices..., Kh, Kw) -> the order of the layer's axes, which a last axis of channels changes
+    kernel = np.moveaxis(result.kernel, (-2, -1), (height_axis, width_axis))
     offset = np.zeros(len(shape))
-    offset[-1] = shape[-1] + max(2, round(_KERNEL_GAP * shape[-1]))
+    offset[width_axis] = shape[width_axis] + max(2, round(_KERNEL_GAP * shape[width_axis]))
     geometry = {
         **source.geometry,
         "translate": source.geometry["translate"] + _linear(source.geometry) @ offset,
     }
-    top = float(np.nanmax(kernel, initial=0.0))
+    top = float(np.max(kernel, initial=0.0, where=np.isfinite(kernel)))
     keywords = {
         "name": f"{source.name} kernel",
         "rgb": False,
@@ -186,6 +191,10 @@ def _kernel(result: Result, source: Source) -> tuple[Any, dict[str, Any]]:
         **geometry,
     }
     return kernel, keywords
+
+
+def _positive(axis: int | None, ndim: int) -> int | None:
+    return None if axis is None else axis % ndim
 
 
 def _linear(geometry: dict[str, Any]) -> npt.NDArray[np.float64]:

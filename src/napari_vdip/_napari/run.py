@@ -16,7 +16,6 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from napari.qt.threading import create_worker
 from napari.utils import progress as napari_progress
 from qtpy.QtCore import QThreadPool
@@ -42,7 +41,7 @@ class Fit:
     Attributes
     ----------
     data : array
-        Image as the layer holds it: numpy, dask, zarr, ...; loaded in the worker's thread.
+        Image as the layer holds it: numpy, dask, zarr, ...; read in the worker's thread.
     options : Options
         How to deblur it.
     name : str
@@ -67,7 +66,7 @@ class Fit:
         from napari_vdip import stack  # late: loads torch
 
         try:
-            return (yield from stack.fit(_loadable(self.data), self.options))
+            return (yield from stack.fit(self.data, self.options))
         except RuntimeError as error:
             raise VdipError(
                 f"the fit failed: {error}. Try a smaller image, another device or preset; if it fails "
@@ -165,8 +164,8 @@ class Run:
     def _yielded(self, progress: Progress) -> None:
         if not self._abandoned:
             self._last = progress
-            self._bars.show(progress)
             self._on_progress(progress)
+            self._bars.show(progress)  # last: it may handle events
 
     def _returned(self, result: Result) -> None:
         if not self._abandoned:
@@ -188,35 +187,51 @@ class Run:
 
 
 class Bars:
-    """Progress bars in napari's activity dialog: the steps, for a stack under one of the slices."""
+    """Progress bars in napari's activity dialog: the steps, for a stack under one of the slices.
+
+    Each change of a bar lets napari handle events, so any call below may happen within another.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._steps = napari_progress(total=0, desc=f"deblurring {name}")
-        self._slices: Any = None
+        self._bars: list[Any] = []  # of the steps, and for a stack of the slices
+        self._changing = self._closed = False
 
     def show(self, progress: Progress) -> None:
         """Show where a fit is."""
-        each = max(1, progress.steps // max(1, progress.slices))
-        if self._steps.total != each:
-            self._begin(progress, each)
-        if self._slices is not None:
-            self._slices.update(progress.slice_index - self._slices.n)
-        done = min(each, progress.step - progress.slice_index * each)
-        self._steps.update(done - self._steps.n)
-
-    def _begin(self, progress: Progress, each: int) -> None:
-        """Replace the bar without a length, now that the number of steps is known."""
-        self.close()
-        if progress.slices > 1:
-            self._slices = napari_progress(total=progress.slices, desc=f"deblurring {self._name}: slices")
-        self._steps = napari_progress(total=each, desc=f"deblurring {self._name}", nest_under=self._slices)
+        if self._changing or self._closed:
+            return
+        self._changing = True
+        try:
+            self._change(progress)
+        finally:
+            self._changing = False
+            if self._closed:
+                self._remove()
 
     def close(self) -> None:
-        """Remove the bars; a second time does nothing."""
-        for bar in (self._steps, self._slices):
-            if bar is not None:
-                bar.close()
+        """Remove the bars for good."""
+        self._closed = True
+        if not self._changing:
+            self._remove()
+
+    def _change(self, progress: Progress) -> None:
+        each = progress.steps // progress.slices
+        if not self._bars:
+            under = None
+            if progress.slices > 1:
+                under = napari_progress(total=progress.slices, desc=f"deblurring {self._name}: slices")
+            self._bars = [napari_progress(total=each, desc=f"deblurring {self._name}", nest_under=under)]
+            if under is not None:
+                self._bars.append(under)
+        done = progress.step - progress.slice_index * each
+        for bar, value in zip(self._bars, (done, progress.slice_index), strict=False):
+            bar.update(value - bar.n)
+
+    def _remove(self) -> None:
+        for bar in self._bars:
+            bar.close()
+        self._bars = []
 
 
 def with_threads(options: Options) -> Options:
@@ -242,13 +257,6 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _loadable(data: Any) -> Any:
-    """Numpy and dask as they are; what else looks like an array, as numpy."""
-    if isinstance(data, np.ndarray) or type(data).__module__.partition(".")[0] == "dask":
-        return data
-    return np.asarray(data)
 
 
 def _cores() -> int:

@@ -106,13 +106,13 @@ class DeblurWidget(Container[Widget]):
         about = QLabel(_ABOUT)
         about.setWordWrap(True)
         about.setMinimumWidth(_WIDTH)
-        self._fold = QToolButton()
-        self._fold.setText("Advanced")
-        self._fold.setCheckable(True)
-        self._fold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self._fold.toggled.connect(self._unfold)
+        self.fold = QToolButton()
+        self.fold.setText("Advanced")
+        self.fold.setCheckable(True)
+        self.fold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.fold.toggled.connect(self._unfold)
         self._unfold(False)
-        layout.insertWidget(toggle_at, self._fold)
+        layout.insertWidget(toggle_at, self.fold)
         layout.insertWidget(0, about)
         row = QHBoxLayout()
         row.setContentsMargins(5, 0, 0, 0)  # where magicgui's labels begin
@@ -129,7 +129,7 @@ class DeblurWidget(Container[Widget]):
         layout.addWidget(self.status)
 
     def _unfold(self, unfolded: bool) -> None:
-        self._fold.setArrowType(Qt.ArrowType.DownArrow if unfolded else Qt.ArrowType.RightArrow)
+        self.fold.setArrowType(Qt.ArrowType.DownArrow if unfolded else Qt.ArrowType.RightArrow)
         for option in self._advanced:
             option.visible = unfolded
 
@@ -178,7 +178,7 @@ class DeblurWidget(Container[Widget]):
         except VdipError as error:
             self._failed(error)
             return
-        source = layers.record(image)
+        source = layers.record(image, options.channel_axis)
         self._run = Run(
             Fit(layers.full_resolution(image), options, source.name),
             on_progress=self._progressed,
