@@ -1,0 +1,226 @@
+"""Results as layers: data, geometry, names and looks. No Qt; nothing here touches a viewer.
+
+A run takes long enough for its source layer to be renamed or removed meanwhile, so all
+that its results need to know of the layer is recorded before the run starts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_vdip.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from napari.layers import Layer
+
+    from napari_vdip.result import Result
+
+    LayerTuple = tuple[Any, dict[str, Any], str]
+
+_METADATA_KEY = "napari-vdip"
+_KERNEL_GAP = 0.05  # of the image's width, between the image and its kernel
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is kept of the layer that is deblurred.
+
+    Attributes
+    ----------
+    name : str
+        Its name when the run was started.
+    rgb : bool
+        Whether the last axis of its data holds colours.
+    geometry : dict
+        Keywords of the layer that place its data in the world: ``scale``, ``translate``,
+        ``rotate``, ``shear``, ``affine``, ``units``, ``axis_labels``.
+    looks : dict
+        ``colormap`` and ``gamma``.
+    contrast_limits : tuple of float
+        Intensities shown as black and white.
+    channel_axis : int or None
+        Axis of channels, with which it is deblurred.
+    """
+
+    name: str
+    rgb: bool
+    geometry: dict[str, Any]
+    looks: dict[str, Any]
+    contrast_limits: tuple[float, float]
+    channel_axis: int | None = None
+
+
+def record(layer: Layer, channel_axis: int | None = None) -> Source:
+    """Record what the results need to know of an image layer."""
+    arrays = {key: np.array(getattr(layer, key)) for key in ("scale", "translate", "rotate", "shear")}
+    low, high = layer.contrast_limits
+    return Source(
+        name=layer.name,
+        rgb=bool(layer.rgb),
+        geometry={
+            **arrays,
+            "affine": np.array(layer.affine.affine_matrix),
+            "units": tuple(layer.units),
+            "axis_labels": tuple(layer.axis_labels),
+        },
+        looks={"colormap": layer.colormap, "gamma": float(layer.gamma)},
+        contrast_limits=(float(low), float(high)),
+        channel_axis=channel_axis,
+    )
+
+
+def full_resolution(layer: Layer) -> Any:
+    """Return the data of an image or labels layer, not yet loaded; of a multiscale one, the finest level."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def to_kernel(layer: Layer) -> npt.NDArray[Any]:
+    """Take a known kernel from an image layer.
+
+    Raises
+    ------
+    InvalidInput
+        If the layer is in colour.
+    """
+    if getattr(layer, "rgb", False):
+        raise InvalidInput(
+            f"the layer {layer.name!r} is in colour and cannot be the kernel; choose a 2-D image of one "
+            "channel"
+        )
+    return np.asarray(full_resolution(layer))
+
+
+def to_mask(layer: Layer) -> npt.NDArray[np.bool_]:
+    """Take a mask from a labels or image layer: what is not 0 takes no part in the fit.
+
+    Raises
+    ------
+    InvalidInput
+        If the layer is in colour.
+    """
+    if getattr(layer, "rgb", False):
+        raise InvalidInput(
+            f"the layer {layer.name!r} is in colour and cannot be the mask; choose a labels layer, or an "
+            "image of one channel"
+        )
+    return np.asarray(np.asarray(full_resolution(layer)) != 0)
+
+
+def channel_axis(layer: Layer) -> int | None:
+    """Axis that the labels of an image layer call a channel, or None."""
+    if layer.rgb:
+        return None
+    for axis, label in enumerate(layer.axis_labels):
+        if label.lower() in ("c", "ch", "channel", "channels"):
+            return axis
+    return None
+
+
+def from_result(result: Result, source: Source) -> list[LayerTuple]:
+    """Make the layers of a result: deblurred image, kernel, uncertainty.
+
+    Parameters
+    ----------
+    result : Result
+        A finished or stopped fit of the source layer's data.
+    source : Source
+        Record of that layer.
+
+    Returns
+    -------
+    list of (data, keywords, "image")
+        The uncertainty is hidden at first, as it would cover the image; it is left out
+        where the method has none.
+    """
+    metadata = {"metadata": {_METADATA_KEY: result.report}}
+    made = [_image(result, source), _kernel(result, source)]
+    if np.isfinite(result.uncertainty).any():
+        made.append(_uncertainty(result, source))
+    return [(data, {**keywords, **metadata}, "image") for data, keywords in made]
+
+
+def _image(result: Result, source: Source) -> tuple[Any, dict[str, Any]]:
+    keywords = {
+        "name": f"{source.name} deblurred",
+        "rgb": source.rgb,
+        "contrast_limits": _like_source(result.image, source.contrast_limits),
+        **source.looks,
+        **source.geometry,
+    }
+    return result.image, keywords
+
+
+def _uncertainty(result: Result, source: Source) -> tuple[Any, dict[str, Any]]:
+    # An alpha channel has no uncertainty: with it, the layer would be transparent.
+    data = result.uncertainty[..., :3] if source.rgb else result.uncertainty
+    keywords = {
+        "name": f"{source.name} uncertainty",
+        "rgb": source.rgb,
+        "contrast_limits": _spread(data),
+        "colormap": "magma",
+        "visible": False,
+        **source.geometry,
+    }
+    return data, keywords
+
+
+def _kernel(result: Result, source: Source) -> tuple[Any, dict[str, Any]]:
+    """Kernel layer, right of the image: the same pixels in the same world, shifted by its width."""
+    shape = result.image.shape[:-1] if source.rgb else result.image.shape
+    axes = [axis for axis in range(len(shape)) if axis != _positive(source.channel_axis, len(shape))]
+    height_axis, width_axis = axes[-2:]
+    # (slices..., Kh, Kw) -> the order of the layer's axes, which a last axis of channels changes
+    kernel = np.moveaxis(result.kernel, (-2, -1), (height_axis, width_axis))
+    offset = np.zeros(len(shape))
+    offset[width_axis] = shape[width_axis] + max(2, round(_KERNEL_GAP * shape[width_axis]))
+    geometry = {
+        **source.geometry,
+        "translate": source.geometry["translate"] + _linear(source.geometry) @ offset,
+    }
+    top = float(np.max(kernel, initial=0.0, where=np.isfinite(kernel)))
+    keywords = {
+        "name": f"{source.name} kernel",
+        "rgb": False,
+        "contrast_limits": (0.0, top if top > 0 else 1.0),
+        "colormap": "gray",
+        "interpolation2d": "nearest",
+        **geometry,
+    }
+    return kernel, keywords
+
+
+def _positive(axis: int | None, ndim: int) -> int | None:
+    return None if axis is None else axis % ndim
+
+
+def _linear(geometry: dict[str, Any]) -> npt.NDArray[np.float64]:
+    """Linear part of a layer's own transform (without `affine`): pixels to world, (n, n)."""
+    from napari.utils.transforms import Affine
+
+    parts = {key: geometry[key] for key in ("scale", "rotate", "shear")}
+    matrix: npt.NDArray[np.float64] = Affine(ndim=len(geometry["scale"]), **parts).linear_matrix
+    return matrix
+
+
+def _like_source(data: npt.NDArray[Any], limits: tuple[float, float]) -> tuple[float, float]:
+    """Contrast limits of the source, so that both look alike, unless they would hide the data."""
+    low, high = limits
+    finite = data[np.isfinite(data)]
+    if np.isfinite(limits).all() and low < high and (not finite.size or low <= np.median(finite) <= high):
+        return limits
+    return _spread(data)
+
+
+def _spread(data: npt.NDArray[Any]) -> tuple[float, float]:
+    """Contrast limits that leave out the extremes; valid for constant and for absent data too."""
+    finite = data[np.isfinite(data)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = (float(value) for value in np.percentile(finite, (0.5, 99.5)))
+    if high - low <= 1e-6 * max(abs(low), abs(high)):  # float32 tells them apart no better
+        high = low + max(abs(low), 1e-6)
+    return low, high

@@ -1,0 +1,100 @@
+"""What the tests of the window share: the dock in a real viewer, and a fit without torch."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_vdip.result import History, Progress, Result
+
+MANIFEST = Path(__file__).parents[2] / "src" / "napari_vdip" / "napari.yaml"
+
+
+@dataclass
+class FakeFit:
+    """Stands in for `napari_vdip.stack.fit`: the same face, as long or as faulty as a test needs."""
+
+    steps: int = 3
+    pause: float = 0.01
+    error: Exception | None = None
+    warnings: tuple[str, ...] = ()
+    kernel_shape: tuple[int, int] = (5, 7)
+    image: Any = None
+    options: Any = None
+    closed: bool = False
+
+    def __call__(self, image, options):
+        self.image, self.options, self.closed = image, options, False
+        data = np.asarray(image)
+        spatial = data.shape[:-1] if options.rgb else data.shape
+        slices = int(np.prod(spatial[:-2], dtype=int))
+        total = self.steps * slices
+        try:
+            for step in range(total):
+                time.sleep(self.pause)
+                if self.error is not None and step == 1:
+                    raise self.error
+                result = self.result(data, spatial, f"stopped at step {step + 1} of {total}")
+                yield Progress("fit", step + 1, total, step // self.steps, slices, 1.0, 75.0, result)
+            return self.result(data, spatial, "finished")
+        finally:
+            self.closed = True
+
+    def result(self, data, spatial, stop_reason):
+        """Result that is the image itself."""
+        kernel = np.zeros((*spatial[:-2], *self.kernel_shape), np.float32)
+        kernel[..., self.kernel_shape[0] // 2, self.kernel_shape[1] // 2] = 1
+        image = data.astype(np.float32)
+        report = {
+            "kernel_size": list(self.kernel_shape),
+            "kernel_size_reason": "given",
+            "stop_reason": stop_reason,
+            "warnings": list(self.warnings),
+            "seconds": 61.0,
+        }
+        nothing = np.zeros(0)
+        return Result(image, np.full_like(image, 0.5), kernel, History(*(nothing,) * 5), report)
+
+
+@pytest.fixture
+def fake_fit(monkeypatch):
+    fit = FakeFit()
+    monkeypatch.setattr("napari_vdip.stack.fit", fit)
+    return fit
+
+
+@pytest.fixture
+def plugin(npe2pm):
+    """Register the manifest of this source tree, and no other plugin."""
+    with npe2pm.tmp_plugin(manifest=str(MANIFEST)) as registered:
+        yield registered
+
+
+@pytest.fixture
+def viewer(make_napari_viewer_proxy, plugin):
+    """Real viewer that refuses to be written to from another thread."""
+    return make_napari_viewer_proxy()
+
+
+@pytest.fixture
+def open_dock(viewer):
+    """Open the dock widget as napari's console would."""
+
+    def open_():
+        return viewer.window.add_plugin_dock_widget("napari-vdip", "Blind deconvolution (VDIP)")[1]
+
+    return open_
+
+
+@pytest.fixture
+def notified():
+    """List the notifications that napari has shown since the test began."""
+    from napari.utils.notifications import notification_manager
+
+    before = len(notification_manager.records)
+    return lambda: notification_manager.records[before:]

@@ -1,0 +1,34 @@
+"""Metrics find a known shift and know a kernel from another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter, shift
+
+from napari_vdip.metrics import closeness, kernel_similarity
+
+
+def test_a_shifted_copy_is_found():
+    truth = 255 * gaussian_filter(np.random.default_rng(0).random((90, 80)), 2)
+    image = shift(truth, (3.25, -5.5), order=3, mode="nearest")
+    found = closeness(image, truth, 255.0)
+    assert found.shift == (-3.25, 5.5)
+    assert found.psnr > 50
+    assert found.ssim > 0.99
+
+
+def test_psnr_of_known_noise():
+    truth = np.full((64, 64), 100.0)
+    truth[20:40, 20:40] = 200.0
+    noisy = truth + np.where(np.indices(truth.shape).sum(0) % 2, 2.55, -2.55)
+    assert closeness(noisy, truth, 255.0).psnr == pytest.approx(40.0, abs=0.01)
+
+
+def test_kernels_are_alike_whatever_their_shift():
+    line, spot = np.zeros((11, 11)), np.zeros((15, 15))
+    line[5, 2:9] = 1
+    spot[3, 4] = 1
+    moved = np.roll(np.pad(line, 2), (2, -1), (0, 1))
+    assert kernel_similarity(line, moved) == pytest.approx(1.0)
+    assert kernel_similarity(line, spot) == pytest.approx(1 / np.sqrt(7))
