@@ -5,6 +5,7 @@ Data types, intensity scale, NaN and masks are dealt with here and nowhere else.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,14 +54,13 @@ class Frame:
         return self._last(values * np.float32(self.scale) + np.float32(self.offset), self.alpha)
 
     def uncertainty(self, values: FloatArray) -> FloatArray:
-        """Standard deviations in the input's units; opacity is exact, so its own is 0."""
+        """Scale standard deviations to the input's units; opacity is exact, so its own is 0."""
         return self._last(values * np.float32(self.scale), None if self.alpha is None else 0 * self.alpha)
 
     def _last(self, values: FloatArray, alpha: npt.NDArray[Any] | None) -> FloatArray:
-        if len(values) == 1:
-            return values[0]
         planes = [*values] if alpha is None else [*values, alpha.astype(np.float32)]
-        return np.stack(planes, axis=-1)
+        image: FloatArray = np.stack(planes, axis=-1) if len(planes) > 1 else planes[0]
+        return image
 
 
 def check_dtype(dtype: np.dtype[Any]) -> None:
@@ -152,7 +152,7 @@ def _brightness_weight(y: FloatArray, keep: npt.NDArray[np.bool_]) -> FloatArray
     brightness = cv2.GaussianBlur(y, (0, 0), 2.0)
     edges = np.quantile(brightness[keep], np.linspace(0.0, 1.0, 9))
     level, variance = [], []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         part = keep & (brightness >= low) & (brightness <= high)
         std = estimate.noise_std(y, part)
         if np.isfinite(std):
@@ -163,4 +163,5 @@ def _brightness_weight(y: FloatArray, keep: npt.NDArray[np.bool_]) -> FloatArray
     gain, read = np.polyfit(level, variance, 1)
     # A tenth of the mean keeps single dark pixels from ruling the fit.
     model = np.maximum(max(gain, 0.0) * brightness + read, 0.1 * np.mean(variance))
-    return np.sqrt(np.mean(model[keep]) / model).astype(np.float32)
+    weight: FloatArray = np.sqrt(np.mean(model[keep]) / model).astype(np.float32)
+    return weight

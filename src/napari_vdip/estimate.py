@@ -24,7 +24,8 @@ LARGEST = 99  # px
 TILE = 512  # px; side of the periodograms that are averaged
 WEDGES = 60  # bins of direction over the half circle
 ECHO_FLOOR = 16.0  # echoes count where they stand this many times above the cepstrum's floor
-ECHO_STRENGTH = 1500.0  # between 770 (smooth blurs, at most) and 2300 (motion, nearly always), measured
+ECHO_DENSITY = 8.0  # median of the cepstrum at 3 to 6 px, in floors: 1 to 5 for puncta, 9 and more for motion
+ECHO_STRENGTH = 1500.0  # measured: smooth blurs up to 1000, motion nearly always from 2000
 
 
 @dataclass(frozen=True)
@@ -106,17 +107,18 @@ def noise_std(plane: npt.ArrayLike, keep: Bools | None = None) -> float:
     median = float(np.median(differences)) / (6 * 0.6745)
     if median > 0:
         return median
-    # More than half the pixels equal their neighbours (few counts, wide flat ground): the mean still sees the rest.
+    # More than half the pixels equal their neighbours (few counts, wide flat ground): the mean
+    # still sees the rest.
     return float(np.mean(differences)) / 6 * math.sqrt(math.pi / 2)
 
 
 def kernel_size(plane: npt.ArrayLike, keep: Bools | None = None) -> KernelSize:
     """Estimate a support that holds the unknown blur of an image.
 
-    A kernel that is too large costs time, one that is too small cannot be mended: the answer
-    has a margin. Two signs are looked at. Motion leaves echoes: the spectrum's dark and bright stripes,
-    whose cepstrum reaches as far as the kernel. Defocus and diffraction leave few; their width is read off the
-    spectrum's fall below the power law that images follow.
+    A kernel that is too large costs time, one that is too small cannot be mended: the answer has a
+    margin. Two signs are looked at. Motion leaves echoes: the spectrum's dark and bright stripes,
+    whose cepstrum reaches as far as the kernel. Defocus and diffraction leave few; their width is
+    read off the spectrum's fall below the power law that images follow.
 
     Parameters
     ----------
@@ -134,7 +136,9 @@ def kernel_size(plane: npt.ArrayLike, keep: Bools | None = None) -> KernelSize:
     values, kept = _finite(plane, keep)
     third = min(values.shape) // 3
     most = max(min(LARGEST, third), min(SMALLEST, min(values.shape)), 1)
-    if not kept.any() or np.ptp(values[kept]) == 0:
+    if not kept.any():
+        return _sized(0, most, "the image has no pixel to look at")
+    if np.ptp(values[kept]) == 0:
         return _sized(0, most, "the image is constant, so that nothing can be estimated")
     spectrum = _spectrum(_fill(values, kept))
     frequency, power = _profile(spectrum)
@@ -142,8 +146,8 @@ def kernel_size(plane: npt.ArrayLike, keep: Bools | None = None) -> KernelSize:
         return _sized(0, most, "the image shows no structure above its noise")
     reach, strength = _echo(spectrum, min(LARGEST, third))
     if strength > ECHO_STRENGTH:
-        # Echoes end before the kernel's faint ends do: a fifth and 5 px on top.
-        return _sized(1.2 * reach + 5, most, f"the blur spans about {reach} px (echoes in the spectrum)")
+        # Nine tenths of the echoes are not the whole kernel, and a size in use has a rim: hence the margin.
+        return _sized(1.25 * reach + 6, most, f"the blur spans about {reach} px (echoes in the spectrum)")
     width = 4 * _smooth_std(frequency, power, spectrum.noise)  # holds 95 % of a Gaussian along each axis
     return _sized(
         width + 5, most, f"the blur is smooth and spans about {width:.0f} px (fall of the spectrum)"
@@ -155,7 +159,7 @@ def _sized(wanted: float, most: int, because: str) -> KernelSize:
     size = 2 * math.ceil((wanted - 1) / 2) + 1
     top = most if most % 2 else most - 1
     if size > top:
-        because += f"; held at {top} px, as much as an image of this size can tell"
+        because += f"; held at {top} px, the most that is chosen for an image of this size"
     elif size < SMALLEST:
         because += "; smallest size taken"
     size = min(max(size, SMALLEST), top)
@@ -170,19 +174,14 @@ def _finite(plane: npt.ArrayLike, keep: Bools | None) -> tuple[Floats, Bools]:
 
 
 def _fill(values: Floats, kept: Bools) -> Floats:
-    """Fill dropped pixels from their surroundings and scale to mean 0, deviation 1.
-
-    A hard border would look like a sharp edge, so that each hole is filled from the finest
-    2 x 2, 4 x 4, ... block that holds a kept pixel.
-    """
-    inside = values[kept]
-    mean, spread = inside.mean(), inside.std()
-    values = np.where(kept, (values - mean) / spread, 0.0)
+    """Scale to the range 0 to 1 and fill dropped pixels smoothly: a hard border would look like detail."""
+    low, span = values[kept].min(), np.ptp(values[kept])
+    values = np.where(kept, (values - low) / span, 0.0)
     return values if kept.all() else _pull(values, kept.astype(np.float64))
 
 
 def _pull(values: Floats, weight: Floats) -> Floats:
-    """Replace values of weight 0 by the mean of the next coarser blocks, themselves filled."""
+    """Replace values of weight 0: from the next coarser blocks, themselves filled, then relaxed."""
     h, w = values.shape
     if weight.all() or h * w == 1:
         return values
@@ -191,7 +190,12 @@ def _pull(values: Floats, weight: Floats) -> Floats:
     total = np.pad(values * weight, odd).reshape(blocks).sum((1, 3))  # (ceil(h/2), ceil(w/2))
     count = np.pad(weight, odd).reshape(blocks).sum((1, 3))
     coarse = _pull(total / np.maximum(count, 1), (count > 0).astype(np.float64))
-    return np.where(weight > 0, values, coarse.repeat(2, 0).repeat(2, 1)[:h, :w])
+    values = np.where(weight > 0, values, coarse.repeat(2, 0).repeat(2, 1)[:h, :w])
+    for _ in range(8):  # Jacobi steps of Laplace's equation inside the holes; the coarse levels did the rest
+        wide = np.pad(values, 1, "edge")
+        near = (wide[:-2, 1:-1] + wide[2:, 1:-1] + wide[1:-1, :-2] + wide[1:-1, 2:]) / 4
+        values = np.where(weight > 0, values, near)
+    return values
 
 
 def _spectrum(values: Floats) -> _Spectrum:
@@ -248,9 +252,8 @@ def _echo(spectrum: _Spectrum, reach: int) -> tuple[int, float]:
     stands out as far as the kernel reaches; the noise is the floor that all lags share.
     """
     mean = np.bincount(spectrum.ring.ravel(), spectrum.power.ravel()) / np.bincount(spectrum.ring.ravel())
-    seen = (
-        (spectrum.rho > spectrum.lowest) & (spectrum.rho < 0.48) & (mean[spectrum.ring] > 3 * spectrum.noise)
-    )
+    audible = mean[spectrum.ring] > 3 * spectrum.noise
+    seen = (spectrum.rho > spectrum.lowest) & (spectrum.rho < 0.48) & audible
     if not seen.any() or reach < 5:
         return 0, 0.0
     pattern = np.log(spectrum.power)
@@ -264,11 +267,17 @@ def _echo(spectrum: _Spectrum, reach: int) -> tuple[int, float]:
     cepstrum = cepstrum[np.ix_(near, near)]  # lags from -reach - 1 to reach + 1
     smooth = np.lib.stride_tricks.sliding_window_view(cepstrum, (3, 3)).mean((2, 3))
     lag = np.rint(np.hypot(near[1:-1, None], near[None, 1:-1])).astype(np.intp)
-    floor = float(np.median(smooth[(lag > 0.75 * reach) & (lag <= reach)]))
-    excess = np.where((lag > 2) & (lag <= reach), np.maximum(smooth / floor - ECHO_FLOOR, 0), 0.0)
-    strength = float(excess.sum() * seen.mean())
-    # Weak echoes far out count as much as strong ones near by: hence the weight of the lag.
-    mass = np.cumsum(np.bincount(lag.ravel(), (excess * lag).ravel()))
+    within, rim = (lag > 2) & (lag <= reach), (lag > 0.75 * reach) & (lag <= reach)
+    above = smooth / np.median(smooth[rim])
+    excess = np.where(within, np.maximum(above - ECHO_FLOOR, 0), 0.0)
+    # A few bright points (stars, puncta) are each other's echoes, here and there and at any lag: what
+    # the rim has of them is no kernel's, and a kernel's own fill the smallest lags.
+    strength = float((excess.sum() - excess[rim].mean() * within.sum()) * seen.mean())
+    if np.median(above[(lag > 2) & (lag <= 6)]) < ECHO_DENSITY:
+        return 0, 0.0
+    # The kernel ends at its faint far echoes, not at the strong near ones: hence the weight of the lag.
+    side = np.maximum(np.abs(near[1:-1, None]), np.abs(near[None, 1:-1]))  # the box that holds a lag
+    mass = np.cumsum(np.bincount(side.ravel(), (excess * lag).ravel()))
     return int(np.searchsorted(mass, 0.9 * mass[-1])), strength
 
 

@@ -50,7 +50,8 @@ def save_program(
     if size[0] > shape[0] or size[1] > shape[1] or min(shape) < 8 or channels not in (1, 3):
         raise InvalidInput(
             f"cannot export for {channels} channel(s) of {shape[0]} x {shape[1]} px with a kernel of "
-            f"{size[0]} x {size[1]} px; expected 1 or 3 channels, 8 px or more, a kernel no larger than the image"
+            f"{size[0]} x {size[1]} px; expected 1 or 3 channels, 8 px or more either way, and a kernel "
+            "that is no larger than the image"
         )
     setting = Setting(options, device_of(options.device), way_of("script"), size, "given", None)
     program = Program(plan_of(setting, channels, *shape)).to(setting.device)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from napari_vdip.options import PRESETS, Options
 from napari_vdip.result import History, Progress, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     import numpy.typing as npt
 
@@ -215,7 +214,7 @@ def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Runner:
 def _read_out(
     program: Any, frame: arrays.Frame, setting: Setting, seed: int, times: list[tuple[int, float]]
 ) -> Result:
-    """Result as of now: kernel centred by whole pixels, the image moved against it."""
+    """Read the result as of now: kernel centred by whole pixels, the image moved against it."""
     done = program.done
     kernel, down, right = centred(program.kernel.cpu().numpy())
     height, width = frame.y.shape[1:]
@@ -223,7 +222,7 @@ def _read_out(
     window = (slice(None), slice(top, top + height), slice(left, left + width))
     image = frame.image(program.mean[window].cpu().numpy())
     uncertainty = frame.uncertainty(program.std[window].cpu().numpy())
-    if setting.options.method == "dip":
+    if not program.variational:
         uncertainty = np.full_like(image, np.nan)
     log = program.log[:done].cpu().numpy()
     history = History(
@@ -231,7 +230,7 @@ def _read_out(
         objective=log[:, 0].copy(),
         misfit=log[:, 1] * np.float32(frame.scale),
         kernel_change=log[:, 2].copy(),
-        seconds=np.interp(np.arange(1, done + 1), *zip(*times, strict=True)),
+        seconds=np.interp(np.arange(1, done + 1), [step for step, _ in times], [at for _, at in times]),
     )
     return Result(
         image, uncertainty, kernel, history, _report(program, frame, setting, seed, kernel, times[-1][1])
@@ -262,7 +261,7 @@ def centred(kernel: FloatArray) -> tuple[FloatArray, int, int]:
 def _report(
     program: Any, frame: arrays.Frame, setting: Setting, seed: int, kernel: FloatArray, seconds: float
 ) -> dict[str, Any]:
-    """What was done, JSON-ready."""
+    """Tell what was done, JSON-ready."""
     options = setting.options
     preset = PRESETS[options.preset]
     finished = program.done >= program.steps
@@ -291,15 +290,16 @@ def _report(
 
 
 def _warnings(setting: Setting, kernel: FloatArray, finished: bool) -> list[str]:
-    """What the user should know about the kernel."""
+    """Tell what the user should know about the kernel."""
     if not finished or setting.kernel is not None:
         return []
     inner = float(kernel[1:-1, 1:-1].sum())
     if 1.0 - inner > 0.04:
-        larger = tuple(int(n * 1.4) // 2 * 2 + 1 for n in kernel.shape)
+        height, width = kernel.shape
+        larger = int(1.4 * max(height, width)) // 2 * 2 + 1
         return [
-            f"{1.0 - inner:.0%} of the kernel lies on its border: it may be larger than "
-            f"{kernel.shape[0]} x {kernel.shape[1]} px; try kernel_size={larger if larger[0] != larger[1] else larger[0]}"
+            f"{1.0 - inner:.0%} of the kernel lies on its border: the blur may be larger than "
+            f"{height} x {width} px; try kernel_size={larger}"
         ]
     return []
 

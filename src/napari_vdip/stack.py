@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
-from collections.abc import Generator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_vdip import arrays, estimate
 from napari_vdip.errors import Diverged, InvalidInput, InvalidOption
-from napari_vdip.options import Options
 from napari_vdip.result import History, Progress, Result
 from napari_vdip.solve import Setting, device_of, solve, way_of
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from napari_vdip.options import Options
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,7 @@ def _place(sheet: Result, index: tuple[int | slice, ...], at: tuple[Any, ...], p
 
 
 def _untouched(plane: npt.NDArray[Any], setting: Setting, reason: str) -> Result:
-    """Result of a slice that cannot be deblurred: the slice itself, its uncertainty unknown."""
+    """Make the result of a slice that cannot be deblurred: the slice itself, its uncertainty unknown."""
     image = plane.astype(np.float32)
     kernel = np.zeros(setting.kernel_size, dtype=np.float32)
     kernel[kernel.shape[0] // 2, kernel.shape[1] // 2] = 1.0
@@ -254,7 +257,8 @@ def _masks(mask: Any, layout: Layout, rgb: bool) -> npt.NDArray[np.bool_] | None
         raise InvalidInput(
             f"the mask has data type {mask.dtype}; expected booleans, True where a pixel takes no part"
         )
-    return mask != 0
+    marked: npt.NDArray[np.bool_] = np.not_equal(mask, 0)
+    return marked
 
 
 def _mask_of(
@@ -329,4 +333,5 @@ def known_kernel(kernel: Any) -> npt.NDArray[np.float32]:
             f"the kernel has values from {kernel.min():g} to {kernel.max():g}; expected finite ones, none "
             "negative, some positive; subtract its background and clip it at 0"
         )
-    return (kernel / kernel.sum()).astype(np.float32)
+    unit: npt.NDArray[np.float32] = (kernel / kernel.sum()).astype(np.float32)
+    return unit

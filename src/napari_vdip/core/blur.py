@@ -1,4 +1,4 @@
-"""The forward model y = k * x as a 'valid' convolution, direct and by FFT, and its adjoint.
+"""The forward model y = k * x as a 'valid' convolution, direct and by FFT.
 
 Shapes: canvas x (c, H + Kh - 1, W + Kw - 1), kernel k (Kh, Kw), blurred y (c, H, W).
 """
@@ -32,10 +32,10 @@ def blur_fft(canvas: Tensor, kernel: Tensor) -> Tensor:
     """As `blur_direct`, by a circular convolution whose wrapped part is cut away."""
     rows, columns = canvas.size(1), canvas.size(2)
     size: list[int] = [fast_length(rows), fast_length(columns)]
-    spectrum = torch.fft.rfft2(canvas, s=size, dim=[-2, -1], norm=None) * torch.fft.rfft2(
-        kernel, s=size, dim=[-2, -1], norm=None
-    )
-    full = torch.fft.irfft2(spectrum, s=size, dim=[-2, -1], norm=None)
+    axes = [-2, -1]  # all arguments are written out: TorchScript asks for them
+    canvas_spectrum = torch.fft.rfft2(canvas, s=size, dim=axes, norm=None)
+    kernel_spectrum = torch.fft.rfft2(kernel, s=size, dim=axes, norm=None)
+    full: Tensor = torch.fft.irfft2(canvas_spectrum * kernel_spectrum, s=size, dim=axes, norm=None)
     return full[:, kernel.size(0) - 1 : rows, kernel.size(1) - 1 : columns]
 
 
@@ -44,12 +44,6 @@ def blur(canvas: Tensor, kernel: Tensor, by_fft: bool) -> Tensor:
     if by_fft:
         return blur_fft(canvas, kernel)
     return blur_direct(canvas, kernel)
-
-
-def blur_adjoint(blurred: Tensor, kernel: Tensor) -> Tensor:
-    """Adjoint of `blur` in the canvas: full correlation, (c, H, W) -> (c, H+Kh-1, W+Kw-1)."""
-    pad = [kernel.size(1) - 1, kernel.size(1) - 1, kernel.size(0) - 1, kernel.size(0) - 1]
-    return F.conv2d(F.pad(blurred, pad)[:, None], kernel[None, None])[:, 0]
 
 
 def crop(canvas: Tensor, kernel_height: int, kernel_width: int) -> Tensor:

@@ -96,7 +96,7 @@ class GraphRunner:
         self.program = program
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self._warm: dict[int, int] = {}
-        self._stream = torch.cuda.Stream(program.y.device)
+        self._stream = torch.cuda.Stream(program.y.device)  # type: ignore[no-untyped-call]
 
     def run(self, n: int) -> None:
         """Do n steps; returns when they are done."""
@@ -140,12 +140,12 @@ def save(scripted: Any, path: str) -> None:
 def load(path: str) -> Any:
     """Read what `save` wrote."""
     with _deprecation_expected():
-        return torch.jit.load(path)
+        return torch.jit.load(path)  # type: ignore[no-untyped-call]
 
 
 def _plain_execution() -> AbstractContextManager[None]:
     """Run scripted code without the profiling executor; the switch belongs to this thread."""
-    context: AbstractContextManager[None] = torch.jit.optimized_execution(False)
+    context: AbstractContextManager[None] = torch.jit.optimized_execution(False)  # type: ignore[attr-defined]
     return context
 
 

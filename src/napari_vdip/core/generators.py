@@ -97,7 +97,8 @@ class NonLocal(nn.Module):
         g = F.max_pool2d(self.g(weights, x), 2).flatten(2)  # (1, inner, N)
         context = torch.matmul(g, phi.transpose(1, 2)) / phi.size(2)  # (1, inner, inner)
         y = torch.matmul(context, theta).view(theta.size(0), theta.size(1), x.size(2), x.size(3))
-        return x + self.norm(weights, self.out(weights, y))
+        change: Tensor = self.norm(weights, self.out(weights, y))
+        return x + change
 
 
 class Down(nn.Module):
@@ -117,7 +118,8 @@ class Down(nn.Module):
         x = self.halve_norm(weights, self.halve(weights, x))
         for block in self.non_local:
             x = block(weights, x)
-        return self.conv_norm(weights, self.conv(weights, x))
+        deeper: Tensor = self.conv_norm(weights, self.conv(weights, x))
+        return deeper
 
 
 class Up(nn.Module):
@@ -142,7 +144,8 @@ class Up(nn.Module):
         deep = deep[:, :, top : top + x.size(2), left : left + x.size(3)]
         y = self.join_norm(weights, torch.cat([skip, deep], 1))
         y = self.conv_norm(weights, self.conv(weights, y))
-        return self.mix_norm(weights, self.mix(weights, y))
+        mixed: Tensor = self.mix_norm(weights, self.mix(weights, y))
+        return mixed
 
 
 class ImageGenerator(nn.Module):
@@ -248,7 +251,7 @@ def cut(theta: Tensor, sizes: list[int], shapes: list[list[int]]) -> list[Tensor
 
 
 def draw(sizes: list[int], start: list[tuple[float, float]], seed: Tensor, stream: Tensor) -> Tensor:
-    """Starting weights: uniform about a centre for each place, (sum of sizes,)."""
+    """Draw starting weights: uniform about a centre for each place, (sum of sizes,)."""
     count = 0
     for size in sizes:
         count += size

@@ -89,7 +89,7 @@ def entropy(std: Tensor) -> Tensor:
 
 
 def sparse_prior(mean: Tensor, std: Tensor) -> Tensor:
-    """Expected log-gradient prior by reweighted least squares.
+    """Take the expected log-gradient prior by reweighted least squares.
 
     ``g = (m_i - m_j)^2 + s_i^2 + s_j^2`` for each neighbouring pair;
     ``-1/4 sum g / (stop_gradient(g) + 1e-6) / ((h - 1)(w - 1) c)``.
@@ -115,7 +115,7 @@ def window_minimum(image: Tensor, window: int) -> Tensor:
 
 
 def extreme_prior(mean: Tensor, std: Tensor, seed: Tensor, stream: Tensor, window: int = 35) -> Tensor:
-    """Expected extreme-channel prior: window minima of a sample of x^2 (dark) and (1 - x)^2 (bright).
+    """Take the expected extreme-channel prior: window minima of x^2 (dark) and (1 - x)^2 (bright).
 
     The samples are Gaussian with the exact mean and variance of the squares: ``u^2 + s^2`` and
     ``4 u^2 s^2 + 2 s^4`` with u = m or 1 - m. Each minimum is divided by its detached value;

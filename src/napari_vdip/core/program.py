@@ -9,7 +9,7 @@ captured in a CUDA graph, and nothing waits for the device.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -78,6 +78,31 @@ class Program(nn.Module):
     steps : int
         Steps of the whole schedule.
     """
+
+    if TYPE_CHECKING:  # the buffers below; TorchScript takes class annotations for attributes
+        y: Tensor
+        y_mean: Tensor
+        y_var: Tensor
+        weight: Tensor
+        support: Tensor
+        noise_var: Tensor
+        prior_kernel: Tensor
+        logits: Tensor
+        noise: Tensor
+        kernel_noise: Tensor
+        seed: Tensor
+        image_theta: Tensor
+        image_first: Tensor
+        image_second: Tensor
+        kernel_theta: Tensor
+        kernel_first: Tensor
+        kernel_second: Tensor
+        clock: Tensor
+        adam_clock: Tensor
+        mean: Tensor
+        std: Tensor
+        kernel: Tensor
+        log: Tensor
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
@@ -272,7 +297,7 @@ class Program(nn.Module):
         return loss, error.detach().sqrt()
 
     def bound_loss(self, mean: Tensor, std: Tensor, kernel: Tensor, residual: Tensor) -> Tensor:
-        """Published bound: one sample of x a step; ``b`` times the KL terms; negative, to minimise."""
+        """Take the published bound: one sample of x a step, ``b`` times the KL terms; negated."""
         if not self.variational:
             return -data_term(residual, mean.numel())
         stream = 16 + 2 * self.clock

@@ -1,0 +1,287 @@
+"""The command ``napari-vdip``: what is asked for, by whom it is done, and the exit status."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import napari_vdip
+from napari_vdip.errors import InvalidInput, InvalidOption, OutOfMemory, VdipError
+from napari_vdip.flags import Parser, add_option_flags, options_of, parse
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from napari_vdip.files import ImageFile
+    from napari_vdip.options import Options
+    from napari_vdip.result import Result
+    from napari_vdip.samples import Sample
+
+INTERRUPTED = 130
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    words : sequence of str, optional
+        The words after the command's name; those of the process if None.
+
+    Returns
+    -------
+    int
+        Exit status: 0 done, 2 bad input or option, 3 out of memory, 130 interrupted.
+    """
+    # what tifffile finds odd in a file is told as an error if the file cannot be read
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    try:
+        namespace = parse(_parser(), sys.argv[1:] if words is None else words)
+        status: int = namespace.run(namespace)
+        return status
+    except KeyboardInterrupt:
+        print("napari-vdip: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (VdipError, MemoryError, OSError) as error:
+        return _complain(error)
+
+
+def _parser() -> Parser:
+    """Describe the commands."""
+    parser = Parser(prog="napari-vdip", description=napari_vdip.__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"napari-vdip {napari_vdip.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
+
+    def command(name: str, run: Any, told: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=told, description=told)
+        made.set_defaults(run=run)
+        return made
+
+    deblur = command("deblur", _deblur, "Deblur images: TIFF, OME-TIFF, PNG or JPEG in, float32 TIFF out.")
+    deblur.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="image files")
+    demo = command("demo", _demo, "Deblur a bundled sample and draw a panel of before, after and the truth.")
+    demo.add_argument(
+        "--sample",
+        choices=("photograph", "microscopy"),
+        default="photograph",
+        help="which one (default: photograph); --kernel-size is the sample's unless given",
+    )
+    for made in (deblur, demo):
+        made.add_argument(
+            "-o",
+            "--output",
+            type=Path,
+            default=Path(),
+            metavar="DIR",
+            help="folder for the results (default: .)",
+        )
+        made.add_argument("-q", "--quiet", action="store_true", help="no progress, no list of written files")
+        add_option_flags(made)
+    export = command("export", _export, "Write the fitting loop as a program that runs without this package.")
+    export.add_argument("target", type=Path, metavar="OUT.pt", help="file to write")
+    export.add_argument("--format", choices=("torchscript",), default="torchscript", help="kind of program")
+    export.add_argument(
+        "--shape",
+        type=int,
+        nargs=2,
+        required=True,
+        metavar=("H", "W"),
+        help="height and width of the image, in px",
+    )
+    export.add_argument(
+        "--channels", type=int, default=1, metavar="N", help="1, or 3 for colours (default: 1)"
+    )
+    add_option_flags(export)
+    command("info", _info, "Tell versions and devices, and how to get CUDA where it is missing.")
+    return parser
+
+
+def _deblur(namespace: argparse.Namespace) -> int:
+    """Deblur each input; one that fails does not stop the others."""
+    options, given = options_of(namespace)
+    from napari_vdip import files, shell
+
+    folder: Path = namespace.output
+    stems = [files.stem_of(path) for path in namespace.inputs]
+    _refuse_overwriting(namespace.inputs, stems, folder)
+    shell.ready(folder)
+    options = _with_arrays(options)
+    several = len(stems) > 1
+    statuses = [0]
+    with shell.Interrupt() as interrupt:
+        for path, stem in zip(namespace.inputs, stems, strict=True):
+            try:
+                image = files.read(path)
+                result = shell.run(
+                    image.data, _for_image(options, given, image), path.name, namespace.quiet, interrupt
+                )
+                _finish(result, image, folder, stem, namespace.quiet, path.name if several else "")
+            except (VdipError, MemoryError, OSError) as error:
+                statuses.append(_complain(error, path if several else None))
+            if interrupt.asked:
+                return INTERRUPTED
+    return max(statuses)
+
+
+def _demo(namespace: argparse.Namespace) -> int:
+    """Deblur a sample, compare with the truth, draw the panel."""
+    options_of(namespace)
+    from napari_vdip import samples, shell
+
+    sample = samples.load(namespace.sample)
+    size = {} if hasattr(namespace, "kernel") else {"kernel_size": sample.kernel.shape}
+    options = _with_arrays(options_of(namespace, **size)[0])
+    folder: Path = namespace.output
+    shell.ready(folder)
+    image = _file_of(sample)
+    with shell.Interrupt() as interrupt:
+        result = shell.run(image.data, options, sample.name, namespace.quiet, interrupt)
+        _finish(result, image, folder, sample.name, namespace.quiet)
+        if result is not None:
+            _compare(sample, result, folder, namespace.quiet)
+        return INTERRUPTED if interrupt.asked else 0
+
+
+def _export(namespace: argparse.Namespace) -> int:
+    """Write the loop as a TorchScript archive."""
+    options, _ = options_of(namespace)
+    if options.kernel_size == "auto":
+        raise InvalidOption("export needs --kernel-size as a number: there is no image to estimate it from")
+    from napari_vdip import shell
+    from napari_vdip.export import save_program
+
+    shell.ready(namespace.target.parent)
+    save_program(str(namespace.target), tuple(namespace.shape), options, namespace.channels)
+    print(namespace.target)
+    return 0
+
+
+def _info(namespace: argparse.Namespace) -> int:
+    """Print versions and devices."""
+    from napari_vdip.about import describe
+
+    print("\n".join(describe()))
+    return 0
+
+
+def _refuse_overwriting(inputs: list[Path], stems: list[str], folder: Path) -> None:
+    """Raise InvalidInput if two results, or a result and an input, would be the same file."""
+    from napari_vdip.shell import outputs_of
+
+    seen: dict[str, Path] = {}
+    sources = {path.resolve(): path for path in inputs}
+    for path, stem in zip(inputs, stems, strict=True):
+        other = seen.setdefault(stem.casefold(), path)  # some file systems know no case
+        if other is not path:
+            raise InvalidInput(
+                f"{other} and {path} would both be written as {stem}_deblurred.tif; "
+                "deblur them in two calls, each with its own --output"
+            )
+        for output in outputs_of(folder, stem):
+            if output.resolve() in sources:
+                raise InvalidInput(f"the result {output} would overwrite an input; choose another --output")
+
+
+def _with_arrays(options: Options) -> Options:
+    """Read the files that were given as kernel and mask."""
+    from napari_vdip import files
+
+    if options.kernel is not None:
+        options = dataclasses.replace(options, kernel=files.read_kernel(options.kernel))
+    if options.mask is not None:
+        options = dataclasses.replace(options, mask=files.read_mask(options.mask))
+    return options
+
+
+def _for_image(options: Options, given: frozenset[str], image: ImageFile) -> Options:
+    """Let the file decide about colours and channels where no flag does."""
+    if not given & {"rgb", "channel_axis"}:
+        return dataclasses.replace(options, rgb=image.rgb, channel_axis=image.channel_axis)
+    if "rgb" in given and not options.rgb and "channel_axis" not in given:
+        # --no-rgb: colours are channels, and a kernel for each is what was asked for
+        return dataclasses.replace(options, channel_axis=-1 if image.rgb else image.channel_axis)
+    return options
+
+
+def _finish(
+    result: Result | None, image: ImageFile, folder: Path, stem: str, quiet: bool, prefix: str = ""
+) -> None:
+    """Write a result, tell its warnings and its files."""
+    from napari_vdip import shell
+
+    if result is None:
+        print("napari-vdip: interrupted before the first step; nothing is written", file=sys.stderr)
+        return
+    for warning in result.report["warnings"]:
+        print(f"warning: {prefix}{': ' if prefix else ''}{warning}", file=sys.stderr)
+    if result.report["stop_reason"] != "finished":
+        print(f"napari-vdip: {result.report['stop_reason']}; what was reached is written", file=sys.stderr)
+    for path in shell.save(result, image, folder, stem):
+        if not quiet:
+            print(path)
+
+
+def _file_of(sample: Sample) -> ImageFile:
+    """Make the record that a file of this sample would give."""
+    from napari_vdip.files import ImageFile
+
+    path = Path(f"{sample.name}.tif")
+    if sample.unit == "pixel":
+        return ImageFile(path, "tiff", sample.blurred, "YX")
+    size = dict.fromkeys("YX", (sample.pixel_size, sample.unit))
+    across = 1 / sample.pixel_size
+    return ImageFile(
+        path,
+        "imagej",
+        sample.blurred,
+        "YX",
+        False,
+        (across, across),
+        metadata={"unit": sample.unit},
+        pixel_size=size,
+    )
+
+
+def _compare(sample: Sample, result: Result, folder: Path, quiet: bool) -> None:
+    """Draw the panel and tell the gain against the known sharp image."""
+    from napari_vdip.files import atomic
+    from napari_vdip.panel import draw, psnr
+
+    before, after = psnr(sample, sample.blurred), psnr(sample, result.image)
+    target = folder / f"{sample.name}_panel.png"
+    with atomic(target) as part:
+        draw(sample, result, (before, after)).save(part, format="PNG")
+    if not quiet:
+        print(target)
+    print(
+        f"PSNR against the known sharp image: {before:.2f} dB blurred, {after:.2f} dB deblurred "
+        f"({after - before:+.2f} dB)"
+    )
+
+
+def _complain(error: BaseException, path: Path | None = None) -> int:
+    """Print an error as one line; its exit status."""
+    if isinstance(error, OSError) and not isinstance(error, VdipError):
+        text = error.strerror or str(error)
+        if error.filename is not None:
+            text = f"{error.filename}: {text}"
+        text = f"cannot read or write: {text}"
+    elif isinstance(error, MemoryError):
+        text = "out of memory; crop the image or use preset fast"
+    else:
+        text = str(error)
+    text = " ".join(text.split())
+    if path is not None and str(path) not in text:
+        text = f"{path}: {text}"
+    print(f"napari-vdip: error: {text}", file=sys.stderr)
+    if isinstance(error, VdipError):
+        return error.exit_status
+    return OutOfMemory.exit_status if isinstance(error, MemoryError) else VdipError.exit_status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

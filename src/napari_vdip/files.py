@@ -1,0 +1,173 @@
+"""Image files in and out: TIFF, OME-TIFF, PNG and JPEG in; float32 TIFF out, with what the input knew.
+
+Pixel values are passed on as they are stored. What is changed is the order of axes: Y and X
+come last, then the colours of an RGB image; channels come before them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_vdip.errors import InvalidInput
+from napari_vdip.imagefile import ImageFile
+from napari_vdip.pictures import read_picture
+from napari_vdip.tiffs import read_tiff
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    from napari_vdip.imagefile import Kind
+
+    Array = npt.NDArray[Any]
+
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+    (b"II+\0", "tiff"),
+    (b"MM\0+", "tiff"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpeg"),
+)
+_IMAGEJ_LIMIT = 3 * 2**30  # bytes; ImageJ's own kind of TIFF ends at 4 GiB
+
+__all__ = ["ImageFile", "atomic", "read", "read_kernel", "read_mask", "stem_of", "write"]
+
+
+def stem_of(path: str | os.PathLike[str]) -> str:
+    """Name of a file without its extension; ``.ome.tif`` counts as one extension."""
+    stem = Path(path).stem
+    return stem[:-4] if stem.lower().endswith(".ome") and len(stem) > 4 else stem
+
+
+def read(path: str | os.PathLike[str]) -> ImageFile:
+    """Read an image; its content decides what it is, not its extension.
+
+    Parameters
+    ----------
+    path : path-like
+        A TIFF (OME-TIFF, ImageJ), PNG or JPEG file. A TIFF of several pages is a stack; of
+        several series, the first one counts.
+
+    Raises
+    ------
+    InvalidInput
+        If there is no such file, it is of another format, damaged, empty or not decodable.
+    """
+    path = Path(path)
+    kind = _sniff(path)
+    try:
+        image = read_tiff(path) if kind == "tiff" else read_picture(path, kind)
+    except (InvalidInput, MemoryError):
+        raise
+    except Exception as error:  # on damaged bytes decoders raise anything: struct.error, zlib.error, KeyError
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InvalidInput(f"{path} is damaged or not a whole {kind} file: {reason}") from error
+    if image.data.size == 0:
+        raise InvalidInput(f"{path} holds no pixels (shape {image.data.shape}); expected an image")
+    return image
+
+
+def read_kernel(path: str | os.PathLike[str]) -> Array:
+    """Read a kernel (PSF) as a 2-D float64 array; colours, often stored for grey ones, are averaged."""
+    image = read(path)
+    data = image.data.astype(np.float64)
+    if image.rgb:
+        data = data[..., :3].mean(axis=-1)
+    data = data.squeeze() if data.ndim > 2 else data
+    if data.ndim != 2:
+        raise InvalidInput(f"kernel {path} has shape {image.data.shape}; expected one 2-D image")
+    return data
+
+
+def read_mask(path: str | os.PathLike[str]) -> Array:
+    """Read a mask as a boolean array: True where a pixel, or one of its colours, is not 0."""
+    image = read(path)
+    return np.asarray((image.data[..., :3] != 0).any(axis=-1) if image.rgb else image.data != 0)
+
+
+@contextlib.contextmanager
+def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path beside `path`; it takes the place of `path` if all went well."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write(path: str | os.PathLike[str], data: Array, like: ImageFile | None = None) -> None:
+    """Write an array as float32 TIFF with the axes, resolution and sizes of the image that it came from.
+
+    Parameters
+    ----------
+    path : path-like
+        File to write; it appears whole or not at all.
+    data : ndarray, (..., Y, X) or (..., Y, X, 3 or 4)
+        Of the shape of `like`, or a kernel: (Kh, Kw) or (slices..., Kh, Kw).
+    like : ImageFile, optional
+        The input: OME-TIFF gives OME-TIFF, ImageJ an ImageJ hyperstack where that kind can
+        hold it (no colours, under 3 GiB), all else plain TIFF.
+
+    Raises
+    ------
+    OSError
+        If the disk is full, read-only, or the folder is absent.
+    """
+    import tifffile
+
+    data = np.ascontiguousarray(data, dtype=np.float32)
+    axes, colours = _axes_like(data, like)
+    common: dict[str, Any] = {"photometric": "rgb" if colours else "minisblack"}
+    if colours and data.shape[-1] == 4:
+        common["extrasamples"] = ["unassalpha"]
+    metadata: dict[str, Any] = {"axes": axes}
+    kind: Kind = like.kind if like else "tiff"
+    if like is not None:
+        known = like.metadata
+        if data.shape != like.data.shape:  # a kernel: names and labels of the slices may not fit
+            known = {key: value for key, value in known.items() if key not in ("Labels", "Channel", "Info")}
+        metadata |= known
+        if like.resolution is not None:
+            common |= {"resolution": like.resolution, "resolutionunit": like.resolution_unit}
+    imagej = kind == "imagej" and not colours and data.nbytes < _IMAGEJ_LIMIT
+    with atomic(path) as part:
+        tifffile.imwrite(part, data, ome=kind == "ome", imagej=imagej, metadata=metadata, **common)
+
+
+def _axes_like(data: Array, like: ImageFile | None) -> tuple[str, bool]:
+    """Letters for the axes of `data`, and whether the last one holds colours."""
+    if like is not None and data.ndim == like.data.ndim and data.shape == like.data.shape:
+        return like.axes, like.rgb
+    if like is not None:
+        spatial = like.axes.removesuffix("S") if like.rgb else like.axes
+        if data.ndim == len(spatial):
+            return spatial, False
+    return "QQQQQQ"[: data.ndim - 2] + "YX", False
+
+
+def _sniff(path: Path) -> str:
+    """Tell from its first bytes what a file is."""
+    if path.is_dir():
+        raise InvalidInput(f"{path} is a folder; expected a TIFF, PNG or JPEG file")
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except FileNotFoundError:
+        raise InvalidInput(f"{path} does not exist; expected a TIFF, PNG or JPEG file") from None
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be opened: {error.strerror or error}") from error
+    if not head:
+        raise InvalidInput(f"{path} is an empty file; expected a TIFF, PNG or JPEG file")
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    raise InvalidInput(f"{path} is of an unknown format; expected TIFF, PNG or JPEG: convert it first")

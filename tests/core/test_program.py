@@ -1,0 +1,239 @@
+"""The loop: Adam and schedule as published, the losses of each stage, the laws of a run."""
+
+from __future__ import annotations
+
+import naive
+import pytest
+import torch
+
+from napari_vdip.core import objective
+from napari_vdip.core.blur import blur_direct, crop
+from napari_vdip.core.program import Plan, Program
+
+PLAN = Plan(
+    image_channels=1,
+    height=16,
+    width=18,
+    kernel_height=5,
+    kernel_width=3,
+    by_fft=False,
+    channels=4,
+    skip_channels=2,
+    levels=2,
+    nonlocal_from=2,
+    prior="sparse",
+    variational=True,
+    bound_weight=0.1,
+    centre_weight=0.0,
+    hold_kernel=False,
+    image_rate=1e-2,
+    kernel_rate=1e-3,
+    cosine=False,
+    prefit=2,
+    bound=4,
+    ssim=6,
+    profile=0,
+)
+PROFILE = PLAN._replace(bound=0, ssim=0, profile=10, cosine=True, centre_weight=0.01)
+
+
+def started(plan=PLAN, seed=0, dead=False):
+    program = Program(plan)
+    generator = torch.Generator().manual_seed(1)
+    y = torch.rand(plan.image_channels, plan.height, plan.width, generator=generator)
+    weight = torch.ones_like(y)
+    if dead:
+        weight[:, 4:8, 5:9] = 0
+    flat = torch.full((plan.kernel_height, plan.kernel_width), 1.0)
+    program.start(y, weight, torch.tensor(1e-4), flat / flat.numel(), torch.tensor(seed))
+    return program
+
+
+def run(plan=PLAN, steps=12, **keywords):
+    program = started(plan, **keywords)
+    program.run(steps)
+    return program
+
+
+EVERY_WAY = pytest.mark.parametrize(
+    "plan",
+    [
+        PLAN,
+        PROFILE,
+        PLAN._replace(prior="extreme", bound_weight=1e-4),
+        PLAN._replace(prior="none"),
+        PLAN._replace(prior="none", variational=False),
+        PROFILE._replace(prior="extreme"),
+        PROFILE._replace(image_channels=3, by_fft=True),
+    ],
+    ids=["sparse", "profile", "extreme", "std", "dip", "profile extreme", "profile rgb fft"],
+)
+
+
+@EVERY_WAY
+def test_laws_of_a_run(plan):
+    program = run(plan)
+    assert program.done == 12
+    assert (program.kernel >= 0).all()
+    assert program.kernel.sum().item() == pytest.approx(1, abs=1e-5)
+    assert program.mean.shape == (plan.image_channels, 20, 20)
+    for part in (program.mean, program.std, program.log, program.image_theta, program.kernel_theta):
+        assert torch.isfinite(part).all()
+    assert (program.log[:, 0] != 0).all()
+
+
+@EVERY_WAY
+def test_ten_steps_are_five_and_five(plan):
+    whole, halves = run(plan, 10), run(plan, 5)
+    halves.run(5)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, halves.state_dict()[name]), name
+
+
+def test_seed_decides():
+    assert torch.equal(run(seed=3).mean, run(seed=3).mean)
+    assert not torch.equal(run(seed=3).mean, run(seed=4).mean)
+
+
+def test_start_forgets_the_last_fit():
+    program, fresh = run(seed=7), started(seed=0)
+    again = started(seed=0)
+    program.start(fresh.y, fresh.weight, fresh.noise_var, fresh.prior_kernel, fresh.seed)
+    for each in (program, again):
+        each.run(12)
+    for name, value in program.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_schedule_ends():
+    program = run(steps=1000)
+    assert program.done == program.steps == 12
+
+
+def test_stages_follow_one_another():
+    program, stages = started(PLAN._replace(profile=3)), []
+    for _ in range(15):
+        stages.append(program.stage())
+        program.run(1)
+    assert stages == [0] * 2 + [1] * 4 + [2] * 6 + [3] * 3
+
+
+def test_adam_and_the_published_rates():
+    """Halved at 2/5, 3/5 and 4/5 of the steps after the pre-fit."""
+    plan = PLAN._replace(prefit=0, bound=8, ssim=12)
+    program = started(plan)
+    generator = torch.Generator().manual_seed(2)
+    image = [torch.randn(program.image_theta.shape, generator=generator) for _ in range(20)]
+    kernel = [torch.randn(program.kernel_theta.shape, generator=generator) for _ in range(20)]
+    image_start, kernel_start = program.image_theta.clone(), program.kernel_theta.clone()
+    for image_grad, kernel_grad in zip(image, kernel, strict=True):
+        program.adam(image_grad, kernel_grad)
+    decay = [naive.published_decay(step, 20) for step in range(20)]
+    assert decay[7:9] == [1, 0.5]
+    expected = naive.adam(image_start, image, [1e-2 * d for d in decay])
+    torch.testing.assert_close(program.image_theta, expected, rtol=1e-4, atol=1e-6)
+    expected = naive.adam(kernel_start, kernel, [1e-3 * d for d in decay])
+    torch.testing.assert_close(program.kernel_theta, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_step_with_nan_in_its_gradient_is_skipped():
+    program = run(steps=4)
+    before = {name: value.clone() for name, value in program.state_dict().items()}
+    grad = torch.zeros_like(program.image_theta)
+    grad[3] = float("nan")
+    program.adam(grad, torch.zeros_like(program.kernel_theta))
+    changed = {name for name, value in program.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"clock"}
+
+
+def outputs(program):
+    return program.image_generator(program.image_theta, program.noise), program.kernel_generator(
+        program.kernel_theta, program.kernel_noise, program.logits
+    )
+
+
+def test_prefit_loss():
+    program = started()
+    (mean, std), kernel = outputs(program)
+    program.run(1)
+    inside = crop(mean, 5, 3)
+    expected = ((inside - program.y) ** 2).mean() + (std**2).mean() + ((kernel - 1 / 15) ** 2).mean()
+    torch.testing.assert_close(program.log[0, 0], expected.detach())
+
+
+@pytest.mark.parametrize(("done", "share"), [(0, 0.1), (1999, 0.01), (1000, 0.01)])
+def test_bound_of_one_sample_averages_to_the_closed_form(done, share):
+    """Over many draws the published bound is its expectation; b falls tenfold every 1000 steps."""
+    program = started(PLAN._replace(prefit=0, bound=2000, ssim=3000))
+    (mean, std), kernel = outputs(program)
+    mean, std, kernel = mean.detach(), 0.3 * std.detach(), kernel.detach()
+    residual = blur_direct(mean, kernel) - program.y
+    losses = []
+    program.clock.fill_(done)
+    for seed in range(600):
+        program.seed.fill_(seed)
+        losses.append(program.bound_loss(mean, std, kernel, residual).double())
+    losses = torch.stack(losses)
+    spread = objective.data_spread(kernel, 16, 18, 2)
+    likelihood = objective.data_term(residual, mean.numel()) - (std**2 * spread).mean()
+    divergence = objective.entropy(std) + objective.sparse_prior(mean, std) + objective.kernel_term(kernel)
+    error = losses.std() / len(losses) ** 0.5
+    assert abs(losses.mean() + likelihood + share * divergence) < 4 * error
+    assert error < 0.1 * abs(share * divergence)
+
+
+def test_ssim_stage_is_one_minus_ssim():
+    program = run(steps=6)
+    (mean, _), kernel = outputs(program)
+    program.run(1)
+    expected = 1 - naive.ssim(blur_direct(mean, kernel).detach().double(), program.y.double())
+    torch.testing.assert_close(program.log[6, 0].double(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_std_settles_where_the_bound_is_highest():
+    """Without a prior's pull the stationary std is 1 / sqrt(2 A) noise, A the spread of the pixel."""
+    program = started(PROFILE)
+    kernel = program.prior_kernel
+    spread = objective.data_spread(kernel, 16, 18, 0).double()
+    misfit = torch.tensor(0.05, dtype=torch.float64)
+    mean = torch.rand(1, 20, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    std = (misfit / (2 * spread).sqrt())[None].requires_grad_(True)
+    loss = program.std_loss(mean, std, kernel.double(), misfit)
+    pull = -objective.sparse_prior(mean, std)
+    (grad,) = torch.autograd.grad(loss - pull, std)
+    torch.testing.assert_close(grad, torch.zeros_like(grad), rtol=0, atol=1e-6)
+
+
+def test_dropped_pixels_have_no_say_in_the_misfit():
+    program = started(PROFILE, dead=True)
+    program.run(2)
+    (mean, _), kernel = outputs(program)
+    program.run(1)
+    residual = (blur_direct(mean, kernel).detach() - program.y)[program.weight > 0]
+    expected = (residual.square().sum() / program.y.numel()).sqrt()
+    torch.testing.assert_close(program.log[2, 1], expected)
+
+
+def test_dropped_pixels_get_no_gradient():
+    """What the image shows where nothing is known does not change the objective."""
+    program = started(PROFILE._replace(hold_kernel=True), dead=True)
+    program.run(2)
+    (mean, _), kernel = outputs(program)
+    program.run(1)
+    blurred = torch.where(program.weight > 0, blur_direct(mean, kernel).detach(), program.y)
+    gap = 1 - naive.ssim(blurred.double(), program.y.double())
+    std_part = program.std_loss(program.mean, program.std, program.kernel, program.log[2, 1])
+    off_centre = 0.01 * objective.centre_distance(program.kernel)
+    torch.testing.assert_close(
+        program.log[2, 0].double(), (gap.log() + std_part + off_centre).double(), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_held_kernel_stays():
+    program = run(PROFILE._replace(hold_kernel=True))
+    assert torch.equal(program.kernel, program.prior_kernel)
+
+
+def test_a_fit_lowers_its_misfit():
+    program = run(PROFILE._replace(profile=60), steps=62)
+    assert program.log[-1, 1] < 0.7 * program.log[2, 1]
