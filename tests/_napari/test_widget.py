@@ -418,3 +418,14 @@ class TestClosing:
         assert second is not first
         run(second, qtbot)
         assert "cells deblurred" in viewer.layers
+
+
+class TestSamples:
+    @pytest.mark.parametrize("name", ["microscopy", "photograph"])
+    def test_a_sample_opens_ready_to_be_deblurred(self, viewer, open_dock, qtbot, name):
+        viewer.open_sample("napari-vdip", name)
+        assert names(viewer) == [f"{name} true kernel", f"{name} true image", name]
+        assert [layer.visible for layer in viewer.layers] == [False, False, True]
+        assert len({layer.units for layer in viewer.layers}) == 1
+        assert viewer.layers[f"{name} true kernel"].data.sum() == pytest.approx(1, abs=1e-5)
+        assert open_dock().image.value.name == name
