@@ -33,15 +33,26 @@ def test_scripted_equals_eager_step_for_step(plan):
             )
 
 
-def test_loaded_equals_not_saved(tmp_path):
+@pytest.mark.parametrize("plain", [True, False], ids=["plain executor", "default executor"])
+def test_loaded_equals_not_saved(tmp_path, plain):
+    """Bit for bit with the executor that the runner uses.
+
+    torch's default one fuses and rounds in another order; weights whose gradient is zero but
+    for rounding then move (Adam scales every gradient to the same size), to no effect on the
+    outputs.
+    """
     scripted = begin(PROFILE, "script")
     scripted.run(5)
     save(scripted.program, str(tmp_path / "loop.pt"))
     loaded = load(str(tmp_path / "loop.pt"))
     scripted.run(5)
-    loaded.run(5)
-    for name, value in scripted.program.state_dict().items():
-        torch.testing.assert_close(loaded.state_dict()[name], value)
+    with torch.jit.optimized_execution(not plain):
+        loaded.run(5)
+    assert loaded.done == 10
+    expected = scripted.program.state_dict()
+    for name in expected if plain else ("mean", "std", "kernel", "log"):
+        tolerance = 0 if plain else 1e-5
+        torch.testing.assert_close(loaded.state_dict()[name], expected[name], rtol=tolerance, atol=tolerance)
 
 
 def test_python_goes_on_meanwhile():

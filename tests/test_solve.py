@@ -1,0 +1,98 @@
+"""One image: kernel centring, warnings, torch's errors, the plan of the presets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_vdip import solve
+from napari_vdip.errors import InvalidOption, OutOfMemory, VdipError
+from napari_vdip.options import Options
+from napari_vdip.solve import Setting, centred, plan_of, way_of
+
+
+def setting(**keywords) -> Setting:
+    return Setting(Options.from_keywords(**keywords), torch.device("cpu"), "off", (17, 17), "given", None)
+
+
+def spot(row: int, column: int) -> np.ndarray:
+    kernel = np.zeros((9, 11), dtype=np.float32)
+    kernel[row - 1 : row + 2, column - 1 : column + 2] = 1 / 9
+    return kernel
+
+
+@pytest.mark.parametrize(("row", "column"), [(4, 5), (2, 5), (6, 8), (3, 2)])
+def test_a_kernel_is_centred_and_its_shift_told(row, column):
+    kernel, down, right = centred(spot(row, column))
+    np.testing.assert_allclose(kernel, spot(4, 5), atol=1e-6)
+    assert (down, right) == (row - 4, column - 5)
+
+
+def test_the_image_moves_against_the_kernel(monkeypatch):
+    """A held kernel that is off centre by (2, 1) px must not move the scene."""
+    rng = np.random.default_rng(0)
+    scene = rng.random((60, 60))
+    kernel = np.zeros((7, 7))
+    kernel[5, 4] = 1.0
+    from napari_vdip import deblur
+
+    moved = deblur(scene, kernel=kernel, preset="fast", iterations=150, threads=1)
+    assert moved.kernel[3, 3] == pytest.approx(1.0)
+    inner = (slice(5, -5), slice(5, -5))
+    here = np.corrcoef(moved.image[inner].ravel(), scene[inner].ravel())[0, 1]
+    assert here > 0.9
+
+
+def test_paper_has_the_published_constants():
+    plan = plan_of(setting(preset="paper"), 3, 255, 255)
+    assert (plan.prefit, plan.bound, plan.ssim, plan.profile) == (500, 2000, 3000, 0)
+    assert (plan.channels, plan.skip_channels, plan.levels, plan.nonlocal_from) == (128, 16, 5, 3)
+    assert (plan.image_rate, plan.kernel_rate, plan.cosine) == (1e-2, 1e-4, False)
+    assert (plan.prior, plan.bound_weight, plan.centre_weight) == ("sparse", 0.1, 0.0)
+    extreme = plan_of(setting(preset="paper", method="extreme"), 1, 255, 255)
+    assert (extreme.prefit, extreme.bound_weight) == (5, 1e-4)
+
+
+def test_iterations_scale_the_schedule():
+    plan = plan_of(setting(preset="paper", iterations=50), 1, 64, 64)
+    assert (plan.bound, plan.ssim) == (20, 30)
+    assert plan_of(setting(preset="fast", iterations=7), 1, 64, 64).profile == 7
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")])
+def test_running_out_of_memory_is_told_as_such(error, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(solve, "runner", fail)
+    with pytest.raises(OutOfMemory, match="64 x 64 px") as caught:
+        list(solve.solve(np.eye(64), None, setting(), 0))
+    assert caught.value.exit_status == 3
+
+
+def test_another_error_of_torch_is_no_runtime_error(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("first line\nwhat went wrong")
+
+    monkeypatch.setattr(solve, "runner", fail)
+    with pytest.raises(VdipError, match="what went wrong") as caught:
+        list(solve.solve(np.eye(64), None, setting(), 0))
+    assert not isinstance(caught.value, RuntimeError)
+
+
+def test_a_kernel_on_its_border_is_warned_of():
+    rim = np.full((17, 17), 1 / 289, dtype=np.float32)
+    (text,) = solve._warnings(setting(), rim, True)
+    assert "border" in text
+    assert "kernel_size=23" in text
+    inner = np.zeros((17, 17), dtype=np.float32)
+    inner[8, 8] = 1
+    assert solve._warnings(setting(), inner, True) == []
+
+
+def test_script_is_refused_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(solve, "scripting_available", lambda: False)
+    assert way_of("auto") == "off"
+    with pytest.raises(InvalidOption, match="TorchScript"):
+        way_of("script")
