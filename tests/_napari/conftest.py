@@ -46,7 +46,7 @@ class FakeFit:
             self.closed = True
 
     def result(self, data, spatial, stop_reason):
-        """Result that is the image itself."""
+        """Return the image itself as the result."""
         kernel = np.zeros((*spatial[:-2], *self.kernel_shape), np.float32)
         kernel[..., self.kernel_shape[0] // 2, self.kernel_shape[1] // 2] = 1
         image = data.astype(np.float32)

@@ -17,7 +17,9 @@ def manifest():
 
 def test_its_names_are_those_of_the_contract(manifest):
     assert manifest.name == "napari-vdip"
-    assert [widget.display_name for widget in manifest.contributions.widgets] == ["Blind deconvolution (VDIP)"]
+    assert [widget.display_name for widget in manifest.contributions.widgets] == [
+        "Blind deconvolution (VDIP)"
+    ]
     assert [widget.command for widget in manifest.contributions.widgets] == ["napari-vdip.deblur"]
     filters = manifest.contributions.menus["napari/layers/filter"]
     assert [item.command for item in filters] == ["napari-vdip.deblur"]

@@ -12,9 +12,16 @@ from napari_vdip.result import Progress
 
 
 def progress(**changes):
-    values = dict(
-        stage="fit", step=120, steps=1630, slice_index=0, slices=1, seconds=3.0, seconds_left=65.0, result=None
-    )
+    values = {
+        "stage": "fit",
+        "step": 120,
+        "steps": 1630,
+        "slice_index": 0,
+        "slices": 1,
+        "seconds": 3.0,
+        "seconds_left": 65.0,
+        "result": None,
+    }
     return Progress(**values | changes)
 
 
@@ -50,7 +57,7 @@ def test_errors_of_ours_are_not_changed(fake_fit):
     fake_fit.error = InvalidInput("the image is constant")
     steps = run.Fit(np.ones((8, 8)), Options(), "cells").steps()
     next(steps)
-    with pytest.raises(InvalidInput, match="^the image is constant$"):
+    with pytest.raises(InvalidInput, match=r"^the image is constant$"):
         next(steps)
 
 

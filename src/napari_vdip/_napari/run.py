@@ -129,7 +129,7 @@ class Run:
         self._on_error, self._on_end = on_error, on_end
         self._last: Progress | None = None
         self._abandoned = False
-        self._bars = Bars(fit.name)
+        self._bar = Bar(fit.name)
         # _ignore_errors: otherwise superqt raises the error once more in the main thread.
         self._worker = create_worker(fit, _worker_class=FitWorker, _ignore_errors=True, _start_thread=False)
         self._worker.yielded.connect(self._yielded)
@@ -151,7 +151,7 @@ class Run:
     def abandon(self) -> None:
         """End the run without another call back: its widget is being closed."""
         self._abandoned = True
-        self._bars.close()
+        self._bar.close()
         self._worker.quit()
 
     def _wait(self) -> None:
@@ -165,7 +165,7 @@ class Run:
         if not self._abandoned:
             self._last = progress
             self._on_progress(progress)
-            self._bars.show(progress)  # last: it may handle events
+            self._bar.show(progress)  # last: it may handle events
 
     def _returned(self, result: Result) -> None:
         if not self._abandoned:
@@ -181,20 +181,22 @@ class Run:
 
     def _finished(self) -> None:
         atexit.unregister(self._wait)
-        self._bars.close()
+        self._bar.close()
         if not self._abandoned:
             self._on_end()
 
 
-class Bars:
-    """Progress bars in napari's activity dialog: the steps, for a stack under one of the slices.
+class Bar:
+    """Progress bar in napari's activity dialog, over all slices of a stack.
 
-    Each change of a bar lets napari handle events, so any call below may happen within another.
+    A stack has no second bar nested in it: napari 0.9 with PyQt6 crashes (null pointers in
+    ``findChildren``) when nested bars end while the activity dialog is closed. Each change of a
+    bar lets napari handle events, so any call below may happen within another.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._bars: list[Any] = []  # of the steps, and for a stack of the slices
+        self._bar: Any = None
         self._changing = self._closed = False
 
     def show(self, progress: Progress) -> None:
@@ -210,28 +212,23 @@ class Bars:
                 self._remove()
 
     def close(self) -> None:
-        """Remove the bars for good."""
+        """Remove the bar for good."""
         self._closed = True
         if not self._changing:
             self._remove()
 
     def _change(self, progress: Progress) -> None:
-        each = progress.steps // progress.slices
-        if not self._bars:
-            under = None
-            if progress.slices > 1:
-                under = napari_progress(total=progress.slices, desc=f"deblurring {self._name}: slices")
-            self._bars = [napari_progress(total=each, desc=f"deblurring {self._name}", nest_under=under)]
-            if under is not None:
-                self._bars.append(under)
-        done = progress.step - progress.slice_index * each
-        for bar, value in zip(self._bars, (done, progress.slice_index), strict=False):
-            bar.update(value - bar.n)
+        if self._bar is None:
+            self._bar = napari_progress(total=progress.steps, desc=f"deblurring {self._name}")
+        if progress.slices > 1:
+            at = f"slice {progress.slice_index + 1} of {progress.slices}"
+            self._bar.set_description(f"deblurring {self._name}, {at}")
+        self._bar.update(progress.step - self._bar.n)
 
     def _remove(self) -> None:
-        for bar in self._bars:
-            bar.close()
-        self._bars = []
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
 
 def with_threads(options: Options) -> Options:

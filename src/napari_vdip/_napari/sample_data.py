@@ -23,14 +23,18 @@ def _layers(name: str) -> list[LayerTuple]:
     from napari_vdip import samples
 
     sample = samples.load(name)
-    rgb = sample.blurred.ndim == 3
-    shown: dict[str, Any] = {
-        "rgb": rgb,
-        "scale": (sample.pixel_size, sample.pixel_size),
+    pixel, side = sample.pixel_size, sample.blurred.shape[1]
+    common: dict[str, Any] = {
+        "rgb": False,
+        "scale": (pixel, pixel),
         "units": (sample.unit, sample.unit),
         "metadata": {"description": sample.description},
     }
+    hidden = {**common, "visible": False}
+    # Right of the image, below where the kernel found will be.
+    beside = {"translate": (pixel * side / 2, pixel * side * 1.05), "interpolation2d": "nearest"}
     return [
-        (sample.sharp, {**shown, "name": f"{name} truth", "visible": False}, "image"),
-        (sample.blurred, {**shown, "name": name}, "image"),
+        (sample.kernel, {**hidden, **beside, "name": f"{name} true kernel"}, "image"),
+        (sample.sharp, {**hidden, "name": f"{name} true image"}, "image"),
+        (sample.blurred, {**common, "name": name}, "image"),
     ]
