@@ -89,7 +89,6 @@ def test_odd_kernel_sizes_are_allowed(half_height, half_width):
         ("kernel_size", True),
         ("kernel_size", None),
         ("kernel_size", (5, 5, 5)),
-        ("kernel_size", [5, 5]),
         ("kernel_size", (5, "auto")),
         ("preset", "slow"),
         ("preset", None),
@@ -193,3 +192,11 @@ def test_paper_is_the_published_schedule():
         centre_weight=0.0,
     )
     assert PRESETS["paper"].prefit_steps["sparse"] + PRESETS["paper"].iterations == 5500
+
+
+def test_lists_and_numpy_integers_become_plain():
+    import numpy as np
+
+    assert Options(kernel_size=[5, 7]).kernel_size == (5, 7)
+    size = Options(kernel_size=np.int64(9), seed=np.uint8(3))
+    assert (type(size.kernel_size), type(size.seed)) == (int, int)
