@@ -43,14 +43,17 @@ def row(folder: Path, scene: str, number: int, seed: int, size: int | str, **opt
     alike = max(kernel_similarity(result.kernel, k) for k in (truth, truth[::-1, ::-1]))
     height, width = result.kernel.shape
     return (
-        f"| {scene} kernel {number} | {seed} | {height} x {width} | {result.report['steps']} | {before.psnr:.2f} "
-        f"| {after.psnr:.2f} | {after.ssim:.3f} | {alike:.2f} | {result.report['seconds']:.0f} |\n"
+        f"| {scene} kernel {number} | {seed} | {height} x {width} | {result.report['steps']} "
+        f"| {before.psnr:.2f} | {after.psnr:.2f} | {after.ssim:.3f} | {alike:.2f} "
+        f"| {result.report['seconds']:.0f} |\n"
     )
 
 
 def main() -> None:
     """Measure what is missing in the table and print the means."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--scenes", nargs="+", default=["im1", "im2"])
     parser.add_argument("--kernels", nargs="+", type=int, default=list(range(1, 9)))

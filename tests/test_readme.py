@@ -38,7 +38,8 @@ def test_the_python_block_runs(capsys):
 @pytest.mark.parametrize("line", [line for line in blocks("bash")[2].splitlines() if line])
 def test_every_line_of_the_shell_block_runs(line, tmp_path):
     """As it stands, but for the number of steps, on an image of the name that it gives."""
-    tifffile.imwrite(tmp_path / "image.tif", np.random.default_rng(0).integers(0, 255, (48, 48), dtype=np.uint8))
+    noise = np.random.default_rng(0).integers(0, 255, (48, 48), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "image.tif", noise)
     name, *rest = shlex.split(line)
     assert name == "napari-vdip"
     if rest[0] == "deblur":
@@ -51,7 +52,8 @@ def test_every_line_of_the_shell_block_runs(line, tmp_path):
             "image_uncertainty.tif",
             "image_report.json",
         }
-        assert json.loads((tmp_path / "results" / "image_report.json").read_text())["stop_reason"] == "finished"
+        report = json.loads((tmp_path / "results" / "image_report.json").read_text())
+        assert report["stop_reason"] == "finished"
     if rest[0] == "export":
         assert (tmp_path / "loop.pt").stat().st_size > 1e5
 

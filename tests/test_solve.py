@@ -60,7 +60,9 @@ def test_iterations_scale_the_schedule():
     assert plan_of(setting(preset="fast", iterations=7), 1, 64, 64).profile == 7
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")])
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")]
+)
 def test_running_out_of_memory_is_told_as_such(error, monkeypatch):
     def fail(*_):
         raise error

@@ -255,9 +255,14 @@ def _file_of(sample: Sample) -> ImageFile:
 def _compare(sample: Sample, result: Result, folder: Path, quiet: bool) -> None:
     """Draw the panel and tell the gain against the known sharp image."""
     from napari_vdip.files import atomic
-    from napari_vdip.panel import draw, psnr
+    from napari_vdip.metrics import closeness
+    from napari_vdip.panel import draw
 
-    before, after = psnr(sample, sample.blurred), psnr(sample, result.image)
+    span = float(sample.sharp.max() - sample.sharp.min())
+    before, after = (
+        closeness(image.astype(float), sample.sharp.astype(float), span).psnr
+        for image in (sample.blurred, result.image)
+    )
     target = folder / f"{sample.name}_panel.png"
     with atomic(target) as part:
         draw(sample, result, (before, after)).save(part, format="PNG")

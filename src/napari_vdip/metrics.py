@@ -36,7 +36,9 @@ class Closeness:
     shift: tuple[float, float]
 
 
-def closeness(image: Floats, truth: Floats, full_scale: float, border: int = 15, reach: int = 10) -> Closeness:
+def closeness(
+    image: Floats, truth: Floats, full_scale: float, border: int = 15, reach: int = 10
+) -> Closeness:
     """Compare an image with its truth at the best shift.
 
     Parameters
@@ -80,8 +82,8 @@ def closeness(image: Floats, truth: Floats, full_scale: float, border: int = 15,
     fine = [(float(down + d), float(right + r)) for d in steps for r in steps]
     best = min(fine, key=lambda at: float(np.mean((moved(at) - truth[inner]) ** 2)))
     final = moved(best)
-    psnr = peak_signal_noise_ratio(truth[inner], final, data_range=1.0)
-    similar = structural_similarity(
+    psnr = peak_signal_noise_ratio(truth[inner], final, data_range=1.0)  # type: ignore[no-untyped-call]
+    similar = structural_similarity(  # type: ignore[no-untyped-call]
         truth[inner], final, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
     return Closeness(float(psnr), float(similar), best)

@@ -75,7 +75,7 @@ class OptionalInt(FloatSpinBox):
         """Return the number, or None for 0."""
         return int(super().get_value()) or None
 
-    def set_value(self, value: int | None) -> None:
+    def set_value(self, value: Any) -> None:
         """Show a number; None as 0."""
         super().set_value(value or 0)
 
