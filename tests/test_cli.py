@@ -350,6 +350,7 @@ def test_info_and_version() -> None:
 # Ctrl-C
 
 
+@pytest.mark.timeout(180)  # of a read that gets nothing
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal, which Windows has not")
 def test_ctrl_c_writes_what_was_reached(tmp_path: Path) -> None:
     Image.fromarray(scene(40, 48)).save(tmp_path / "a.png")

@@ -110,7 +110,7 @@ def _microscopy() -> Sample:
     kernel = _widefield_psf(11)
     margin = kernel.shape[0] // 2
     side = _SIDE + 2 * margin
-    scene = 100.0 + _nuclei(rng, side) + _filaments(rng, side) + _puncta(rng, side)
+    scene = 100.0 + 4.0 * (_nuclei(rng, side) + _filaments(rng, side) + _puncta(rng, side))
     light = convolve_valid(scene, kernel)
     counts = rng.poisson(light - 100.0) + rng.normal(100.0, 2.0, light.shape)  # offset and noise of a camera
     return Sample(
@@ -147,7 +147,7 @@ def _widefield_psf(size: int) -> Array:
 
 
 def _nuclei(rng: np.random.Generator, side: int) -> Array:
-    """Elliptic nuclei with a soft rim and chromatin texture, up to about 250 counts."""
+    """Elliptic nuclei with a soft rim and chromatin texture."""
     y, x = np.mgrid[:side, :side].astype(np.float64)
     texture = _smooth_noise(rng, side, 2.2) * 0.28 + _smooth_noise(rng, side, 5.0) * 0.18
     image = np.zeros((side, side))
@@ -161,7 +161,7 @@ def _nuclei(rng: np.random.Generator, side: int) -> Array:
 
 
 def _filaments(rng: np.random.Generator, side: int) -> Array:
-    """Filaments that run from the nuclei outwards and bend, 1.5 px wide, up to about 900 counts."""
+    """Filaments that run from the nuclei outwards and bend, 1.5 px wide."""
     image = np.zeros((side, side))
     for cy, cx, *_ in _NUCLEI:
         for _ in range(13):

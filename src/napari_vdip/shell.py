@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import tempfile
@@ -71,7 +72,9 @@ class Meter:
                 from tqdm import tqdm  # type: ignore[import-untyped]
 
                 form = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
-                self._bar = tqdm(total=progress.steps, bar_format=form, leave=False)
+                # tqdm is mute on a terminal that says it has 0 rows, as some containers' do
+                size = {"ncols": shutil.get_terminal_size((100, 24)).columns, "nrows": 20}
+                self._bar = tqdm(total=progress.steps, bar_format=form, leave=False, **size)
             self._bar.set_description_str(f"{self._label} ({stage})", refresh=False)
             self._bar.set_postfix_str(f"{left} left", refresh=False)
             self._bar.n = progress.step
