@@ -29,6 +29,7 @@ def main() -> None:
     """Open, run, photograph."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a few steps only, to look at the layout")
+    parser.add_argument("--kernel-size", default="auto", help="what is typed into the field")
     parser.add_argument("--output", type=Path, default=IMAGES, help="folder of the pictures")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -46,6 +47,7 @@ def main() -> None:
     dock.grab(used).save(str(arguments.output / "widget.png"))
     widget.fold.click()
 
+    widget.kernel_size.value = arguments.kernel_size
     if arguments.quick:
         widget.preset.value = "fast"
         widget.iterations.value = 20
