@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from imageio.v3 import imread
+from scipy.ndimage import shift
 
 from napari_vdip import deblur
 from napari_vdip.metrics import closeness, kernel_similarity
@@ -21,8 +22,9 @@ from napari_vdip.metrics import closeness, kernel_similarity
 # Sizes that the literature uses for kernel 1 to 8.
 SIZES = (17, 15, 13, 27, 11, 19, 21, 21)
 HEAD = (
-    "| image | seed | kernel size | steps | blurred dB | PSNR dB | SSIM | kernel similarity | seconds |\n"
-    "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+    "| image | seed | kernel size | steps | blurred dB | PSNR dB | SSIM | kernel similarity "
+    "| within 1 std | within 1.645 std | seconds |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
 )
 
 
@@ -41,10 +43,14 @@ def row(folder: Path, scene: str, number: int, seed: int, size: int | str, **opt
     before, after = closeness(blurred.astype(float), sharp, 255.0), closeness(result.image, sharp, 255.0)
     # The files' kernels are oriented for correlation or for convolution, so both are tried.
     alike = max(kernel_similarity(result.kernel, k) for k in (truth, truth[::-1, ::-1]))
+    moved = shift(result.image, after.shift, order=3, mode="nearest")[15:-15, 15:-15]
+    std = shift(result.uncertainty, after.shift, order=1, mode="nearest")[15:-15, 15:-15]
+    off = np.abs(moved - sharp[15:-15, 15:-15])
     height, width = result.kernel.shape
     return (
         f"| {scene} kernel {number} | {seed} | {height} x {width} | {result.report['steps']} "
         f"| {before.psnr:.2f} | {after.psnr:.2f} | {after.ssim:.3f} | {alike:.2f} "
+        f"| {np.mean(off < std):.2f} | {np.mean(off < 1.645 * std):.2f} "
         f"| {result.report['seconds']:.0f} |\n"
     )
 
@@ -86,7 +92,13 @@ def main() -> None:
                 with given.output.open("a") as table:
                     table.write(line)
     cells = [line.split("|") for line in given.output.read_text().splitlines()[2:]]
-    for name, column in (("PSNR dB", 6), ("SSIM", 7), ("seconds", 9)):
+    for name, column in (
+        ("PSNR dB", 6),
+        ("SSIM", 7),
+        ("within 1 std", 9),
+        ("within 1.645 std", 10),
+        ("seconds", 11),
+    ):
         print(f"mean {name}: {statistics.mean(float(cell[column]) for cell in cells):.3f}")
 
 

@@ -233,3 +233,12 @@ def test_noise_of_few_counts_is_not_zero():
 @pytest.mark.parametrize("image", [np.full((50, 50), 3.0), np.full((50, 50), np.nan), np.ones((2, 9))])
 def test_noise_of_nothing_is_zero(image):
     assert noise_std(image) == 0
+
+
+@pytest.mark.parametrize("name", ["microscopy", "photograph"])
+def test_the_bundled_samples_get_a_size_that_holds_their_kernel(name):
+    from napari_vdip.samples import load
+
+    sample = load(name)
+    true = max(sample.kernel.shape)
+    assert true <= kernel_size(sample.blurred).size[0] <= 2 * true

@@ -25,6 +25,7 @@ TILE = 512  # px; side of the periodograms that are averaged
 WEDGES = 60  # bins of direction over the half circle
 ECHO_FLOOR = 16.0  # echoes count where they stand this many times above the cepstrum's floor
 ECHO_DENSITY = 8.0  # median of the cepstrum at 3 to 6 px, in floors: 1 to 5 for puncta, 9 and more for motion
+ECHO_HINT = 300.0  # below: no sign of motion
 ECHO_STRENGTH = 1500.0  # measured: smooth blurs up to 1000, motion nearly always from 2000
 
 
@@ -149,6 +150,9 @@ def kernel_size(plane: npt.ArrayLike, keep: Bools | None = None) -> KernelSize:
         # Nine tenths of the echoes are not the whole kernel, and a size in use has a rim: hence the margin.
         return _sized(1.25 * reach + 6, most, f"the blur spans about {reach} px (echoes in the spectrum)")
     width = 4 * _smooth_std(frequency, power, spectrum.noise)  # holds 95 % of a Gaussian along each axis
+    if strength > ECHO_HINT and 1.25 * reach + 6 > width + 5:
+        # Either sign may be right; the larger size is the safe one.
+        return _sized(1.25 * reach + 6, most, f"the blur may span {reach} px (weak echoes in the spectrum)")
     return _sized(
         width + 5, most, f"the blur is smooth and spans about {width:.0f} px (fall of the spectrum)"
     )

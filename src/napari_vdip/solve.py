@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 STAGES = ("pre-fit", "bound", "SSIM", "fit")
 _CHUNK_SECONDS = 0.2
-# From this kernel size on the FFT is the faster way (docs/explanation/speed.md).
-_FFT_FROM = 11
+# From this kernel size on the FFT is the faster way, most of all backwards (docs/benchmarks/levin.md).
+_FFT_FROM = 5
 
 
 @dataclass(frozen=True)
@@ -281,7 +281,7 @@ def _report(
         "kernel_size": list(setting.kernel_size),
         "kernel_size_reason": setting.kernel_size_reason,
         "noise_std": frame.noise_std * frame.scale,
-        "uncertainty": "one standard deviation under the model, each pixel on its own, with the kernel held",
+        "uncertainty": "one standard deviation of each pixel under the model, the kernel held",
         "steps": program.done,
         "seconds": round(seconds, 3),
         "stop_reason": "finished" if finished else f"stopped at step {program.done} of {program.steps}",

@@ -64,8 +64,8 @@ def plain_twin(ours, theta, inputs, channels, skip, levels, nonlocal_from, outpu
         level = level.below
     assert isinstance(level, nn.Identity)
     with torch.no_grad():
-        twin.last.weight.copy_(torch.cat([weights[ours.mean.weight], weights[ours.std.weight]]))
-        twin.last.bias.copy_(torch.cat([weights[ours.mean.bias], weights[ours.std.bias]]))
+        twin.last.weight.copy_(torch.cat([weights[ours.mean.weight], weights[ours.std[0].weight]]))
+        twin.last.bias.copy_(torch.cat([weights[ours.mean.bias], weights[ours.std[0].bias]]))
     return twin
 
 
@@ -73,7 +73,7 @@ def plain_twin(ours, theta, inputs, channels, skip, levels, nonlocal_from, outpu
 @pytest.mark.parametrize(("outputs", "nonlocal_from"), [(1, 2), (3, 0), (1, 3)])
 def test_image_generator_equals_the_plain_one(size, outputs, nonlocal_from):
     shape = (3, 6, 4, 3, nonlocal_from, outputs)  # inputs, channels, skip, levels, non-local from, c
-    ours = ImageGenerator(*shape, shared_std=True)
+    ours = ImageGenerator(*shape, with_std=True)
     theta = normal(ours.count, scale=0.5)
     x = noise(3, *size)
     mean, std = ours(theta, x)
@@ -86,7 +86,7 @@ def test_image_generator_equals_the_plain_one(size, outputs, nonlocal_from):
 def test_image_generator_has_the_published_gradient():
     """Biases that a norm removes have no gradient, and leaving them out changes no other."""
     shape = (3, 4, 2, 2, 1, 1)
-    ours = ImageGenerator(*shape, shared_std=True)
+    ours = ImageGenerator(*shape, with_std=True)
     theta = normal(ours.count, scale=0.5).requires_grad_(True)
     x = noise(3, 12, 13)
     target = normal(1, 12, 13, seed=3)
@@ -130,7 +130,7 @@ def test_non_local_block_starts_as_the_identity():
 
 def test_published_size():
     """128 channels, skip 16, 5 scales, non-local from the third: every part is there, once."""
-    ours = ImageGenerator(3, 128, 16, 5, 3, 1, shared_std=True)
+    ours = ImageGenerator(3, 128, 16, 5, 3, 1, with_std=True)
     plain = naive.ImageGenerator(3, 128, 16, 5, 3, 1)
     left_out = sum(
         conv.bias.numel()
@@ -141,7 +141,7 @@ def test_published_size():
 
 
 def test_image_generator_gradcheck():
-    ours = ImageGenerator(2, 2, 2, 2, 2, 1, shared_std=True)
+    ours = ImageGenerator(2, 2, 2, 2, 2, 1, with_std=True)
     theta = normal(ours.count, scale=0.7, seed=5).requires_grad_(True)
     x = noise(2, 9, 10)
     assert gradcheck(lambda t: torch.cat(ours(t, x)), (theta,), eps=1e-7, atol=1e-5)
@@ -149,23 +149,23 @@ def test_image_generator_gradcheck():
 
 @pytest.mark.parametrize("scale", [0.3, 5.0])
 def test_output_lies_within_the_range(scale):
-    ours = ImageGenerator(3, 4, 4, 2, 0, 3, shared_std=True)
+    ours = ImageGenerator(3, 4, 4, 2, 0, 3, with_std=True)
     for part in ours(normal(ours.count, scale=scale), noise(3, 16, 17)):
         assert (part >= 0).all()
         assert (part <= 1).all()
         assert part.std() > 0.01
 
 
-@pytest.mark.parametrize("shared_std", [True, False])
-def test_std_moves_the_trunk_only_if_shared(shared_std):
-    ours = ImageGenerator(3, 4, 4, 2, 0, 1, shared_std=shared_std)
-    theta = normal(ours.count, scale=0.5).requires_grad_(True)
-    mean, std = ours(theta, noise(3, 16, 17))
-    (grad,) = torch.autograd.grad(std.sum() + 0 * mean.sum(), theta)
-    parts = cut(grad, ours.sizes, ours.shapes)
-    own = {ours.std.weight, ours.std.bias}
-    assert all(parts[i].abs().max() > 0 for i in own)
-    assert any(part.abs().max() > 0 for i, part in enumerate(parts) if i not in own) == shared_std
+def test_without_std_the_mean_is_the_same_and_the_std_is_zero():
+    with_std = ImageGenerator(3, 4, 4, 2, 0, 1, with_std=True)
+    without = ImageGenerator(3, 4, 4, 2, 0, 1, with_std=False)
+    theta = draw(with_std.sizes, with_std.start, torch.tensor(0), torch.tensor(0))
+    noise = torch.rand(3, 12, 14, generator=torch.Generator().manual_seed(0))
+    mean, std = with_std(theta, noise)
+    assert (std > 0).all()
+    alone, none = without(theta[: without.count], noise)
+    torch.testing.assert_close(alone, mean, rtol=0, atol=0)
+    assert (none == 0).all()
 
 
 @pytest.mark.parametrize(("height", "width"), [(3, 3), (5, 3), (1, 7)])
@@ -208,7 +208,7 @@ def test_kernel_generator_gradcheck():
 
 def test_starting_weights_are_those_of_torch_layers():
     """Uniform within 1 / sqrt(fan in), norms at one and zero; a function of the seed."""
-    ours = ImageGenerator(3, 16, 4, 2, 1, 1, shared_std=True)
+    ours = ImageGenerator(3, 16, 4, 2, 1, 1, with_std=True)
     theta = draw(ours.sizes, ours.start, torch.tensor(3), torch.tensor(2))
     weights = cut(theta, ours.sizes, ours.shapes)
     halve = ours.downs[0].halve

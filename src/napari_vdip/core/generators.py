@@ -159,9 +159,8 @@ class ImageGenerator(nn.Module):
         Number of scales; first scale (from 1) with a non-local block, 0 for none.
     outputs : int
         Channels c of the image.
-    shared_std : bool
-        True: mean and std train the whole network, as published. False: the std's output
-        layer reads the features without a gradient, so it cannot disturb the mean.
+    with_std : bool
+        Whether the network has the output of the standard deviation, as published.
     """
 
     def __init__(
@@ -172,7 +171,7 @@ class ImageGenerator(nn.Module):
         levels: int,
         nonlocal_from: int,
         outputs: int,
-        shared_std: bool,
+        with_std: bool,
     ):
         super().__init__()
         layout = Layout()
@@ -185,15 +184,15 @@ class ImageGenerator(nn.Module):
             [Up(layout, ins[i], skip, channels, channels) for i in reversed(range(levels))]
         )
         self.mean = Conv(layout, channels, outputs, 1, bias=True)
-        self.std = Conv(layout, channels, outputs, 1, bias=True)
-        self.shared_std: bool = shared_std
+        # A list of none or one, as in `Down`.
+        self.std = nn.ModuleList([Conv(layout, channels, outputs, 1, bias=True)] if with_std else [])
         self.shapes: list[list[int]] = layout.shapes
         self.sizes: list[int] = layout.sizes()
         self.start: list[tuple[float, float]] = layout.start
         self.count: int = sum(self.sizes)
 
     def forward(self, theta: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation, in (0, 1).
+        """Mean and standard deviation, in (0, 1); a deviation of 0 if the network has none.
 
         Parameters
         ----------
@@ -213,9 +212,10 @@ class ImageGenerator(nn.Module):
         for up in self.ups:
             x = up(weights, entries.pop(), x)
         mean = torch.sigmoid(self.mean(weights, x))[0]
-        if not self.shared_std:
-            x = x.detach()
-        return mean, torch.sigmoid(self.std(weights, x))[0]
+        std = torch.zeros_like(mean)
+        for head in self.std:
+            std = torch.sigmoid(head(weights, x))[0]
+        return mean, std
 
 
 class KernelGenerator(nn.Module):

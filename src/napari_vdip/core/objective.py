@@ -114,6 +114,31 @@ def window_minimum(image: Tensor, window: int) -> Tensor:
     return -F.max_pool2d(lowest, [1, min(window, image.size(2))], [1, 1])[0, 0]
 
 
+def sparse_precision(mean: Tensor, var: Tensor) -> Tensor:
+    """Precision that `sparse_prior` gives to each pixel: half the sum of 1 / g over its neighbours.
+
+    It is what the stationary point of entropy and prior in the variance asks for, g held.
+    """
+    v = 0.5 / (dv(mean).square() + var[:, 1:] + var[:, :-1] + 1e-6)
+    h = 0.5 / (dh(mean).square() + var[:, :, 1:] + var[:, :, :-1] + 1e-6)
+    down, right = F.pad(v, [0, 0, 0, 1]), F.pad(h, [0, 1])
+    up, left = F.pad(v, [0, 0, 1, 0]), F.pad(h, [1, 0])
+    total: Tensor = down + up + right + left
+    return total
+
+
+def correlation_gain(kernel: Tensor, regularity: Tensor, rows: int, columns: int) -> Tensor:
+    """By how much a pixel's standard deviation exceeds the mean-field one.
+
+    A factorised posterior gives the reciprocal of the precision's diagonal, which is less than the
+    diagonal of its inverse: deconvolved noise is correlated. For a stationary precision
+    ``|K|^2 + regularity`` (in units of 1 / noise variance) both are means over the frequencies.
+    """
+    spectrum: Tensor = torch.fft.rfft2(kernel, s=[rows, columns], dim=[-2, -1], norm=None)
+    power = spectrum.abs().square() + regularity
+    return (power.reciprocal().mean() * power.mean()).sqrt()
+
+
 def extreme_prior(mean: Tensor, std: Tensor, seed: Tensor, stream: Tensor, window: int = 35) -> Tensor:
     """Take the expected extreme-channel prior: window minima of x^2 (dark) and (1 - x)^2 (bright).
 

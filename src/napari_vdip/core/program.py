@@ -19,12 +19,14 @@ from napari_vdip.core.blur import blur, crop
 from napari_vdip.core.generators import ImageGenerator, KernelGenerator, draw
 from napari_vdip.core.objective import (
     centre_distance,
+    correlation_gain,
     data_spread,
     data_term,
     entropy,
     extreme_prior,
     kernel_term,
     local_moments,
+    sparse_precision,
     sparse_prior,
     ssim,
 )
@@ -100,6 +102,7 @@ class Program(nn.Module):
         clock: Tensor
         adam_clock: Tensor
         mean: Tensor
+        var: Tensor
         std: Tensor
         kernel: Tensor
         log: Tensor
@@ -115,11 +118,14 @@ class Program(nn.Module):
         self.by_fft: bool = plan.by_fft
         self.prior: str = plan.prior
         self.variational: bool = plan.variational
+        # The profile objective needs no network for the std: the bound has its maximum in closed form.
+        self.by_network: bool = plan.variational and plan.profile == 0
         self.bound_weight: float = plan.bound_weight
         self.centre_weight: float = plan.centre_weight
         self.hold_kernel: bool = plan.hold_kernel
         self.rates: tuple[float, float] = (plan.image_rate, plan.kernel_rate)
         self.cosine: bool = plan.cosine
+        self.widest: float = 1.0 / 12.0  # variance of a pixel of which nothing is known, in (0, 1)
         self.prefit: int = plan.prefit
         self.bound: int = plan.bound
         self.ssim: int = plan.ssim
@@ -127,7 +133,7 @@ class Program(nn.Module):
         self.done: int = 0
 
         self.image_generator = ImageGenerator(
-            3, plan.channels, plan.skip_channels, plan.levels, plan.nonlocal_from, c, plan.profile == 0
+            3, plan.channels, plan.skip_channels, plan.levels, plan.nonlocal_from, c, self.by_network
         )
         self.kernel_generator = KernelGenerator(200, 1000, plan.kernel_height, plan.kernel_width)
 
@@ -151,6 +157,7 @@ class Program(nn.Module):
         self.register_buffer("clock", torch.zeros([], dtype=torch.int64))
         self.register_buffer("adam_clock", torch.zeros([], dtype=torch.int64))
         self._zeros("mean", canvas)
+        self._zeros("var", canvas)
         self._zeros("std", canvas)
         self._zeros("kernel", [plan.kernel_height, plan.kernel_width])
         self._zeros("log", [self.steps, 3])
@@ -198,7 +205,8 @@ class Program(nn.Module):
         )
         self.kernel.copy_(kernel)
         self.mean.zero_()
-        self.std.zero_()
+        self.var.fill_(self.widest)
+        self.std.fill_(math.sqrt(self.widest))
         self.log.zero_()
         self.clock.zero_()
         self.done = 0
@@ -266,9 +274,7 @@ class Program(nn.Module):
                 if stage == 2:
                     loss = gap
                 else:
-                    loss = gap.clamp_min(1e-7).log() + self.std_loss(
-                        mean.detach(), std, kernel.detach(), misfit
-                    )
+                    loss = gap.clamp_min(1e-7).log()
             if self.centre_weight > 0.0:
                 loss = loss + self.centre_weight * centre_distance(kernel)
 
@@ -283,8 +289,11 @@ class Program(nn.Module):
                 torch.stack([loss.detach(), misfit, (kernel.detach() - self.kernel).abs().sum()])[None],
             )
             self.mean.copy_(mean)
-            self.std.copy_(std)
             self.kernel.copy_(kernel)
+            if self.by_network:
+                self.std.copy_(std)
+            elif self.variational and stage == 3:
+                self.improve_std(misfit)
             self.adam(image_grad, kernel_grad)
 
     def prefit_loss(self, mean: Tensor, std: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
@@ -292,7 +301,7 @@ class Program(nn.Module):
         residual = (crop(mean, self.kernel_height, self.kernel_width) - self.y) * self.weight
         error = residual.square().mean()
         loss = error + (kernel - self.prior_kernel).square().mean()
-        if self.variational:
+        if self.by_network:
             loss = loss + std.square().mean()
         return loss, error.detach().sqrt()
 
@@ -314,24 +323,21 @@ class Program(nn.Module):
         weight = self.bound_weight * torch.pow(0.1, torch.floor(5.0 * self.fraction()))
         return -(weight * (entropy(std) + prior + kernel_term(kernel)) + likelihood)
 
-    def std_loss(self, mean: Tensor, std: Tensor, kernel: Tensor, misfit: Tensor) -> Tensor:
-        """Bound as a function of the std alone, in closed form, per canvas value.
+    def improve_std(self, misfit: Tensor) -> None:
+        """Move the std to the maximum of the bound for this mean and kernel: one fixed-point step.
 
         The noise variance is what the image has: the misfit reached, but not below the noise
-        read from the image, since a flexible generator fits noise too.
+        read from the image, since a flexible generator fits noise too. The prior counts half: at
+        its full weight the bound has no maximum where the image is flat, and the std goes to 0.
         """
-        if not self.variational:
-            return torch.zeros_like(misfit)
         noise = torch.maximum(misfit.square(), self.noise_var)
-        spread = data_spread(kernel, self.height, self.width, 0)
-        likelihood = -(std.square() * spread * self.support).mean() / noise
-        if self.prior == "none":
-            return -likelihood
+        data = 2.0 * data_spread(self.kernel, self.height, self.width, 0) * self.support / noise
+        prior = torch.full_like(data, 1.0 / self.widest)
         if self.prior == "sparse":
-            prior = sparse_prior(mean, std)
-        else:
-            prior = extreme_prior(mean, std, self.seed, 17 + 2 * self.clock)
-        return -(entropy(std) + prior + likelihood)
+            prior = prior + 0.5 * sparse_precision(self.mean, self.var)
+        self.var.copy_(1.0 / (data + prior))
+        gain = correlation_gain(self.kernel, prior.mean() * noise, data.size(1), data.size(2))
+        self.std.copy_((self.var.sqrt() * gain).clamp_max(math.sqrt(self.widest)))
 
     def fraction(self) -> Tensor:
         """Part of the schedule after the pre-fit that is done, 0 to 1; 0 in the pre-fit."""
