@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import subprocess
 import sys
 
@@ -60,3 +61,13 @@ def test_unknown_name_is_an_attribute_error():
 
 def test_version_is_that_of_the_distribution():
     assert napari_vdip.__version__ == importlib.metadata.version("napari-vdip")
+
+
+def test_idle_threads_of_torch_are_told_to_wait_quietly() -> None:
+    code = "import os, napari_vdip; print(os.environ['OMP_WAIT_POLICY'])"
+    for given, expected in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == expected

@@ -6,7 +6,13 @@ imported when it is first used.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# torch's idle OpenMP threads spin unless told not to. On a machine that has other work, a
+# viewer's for example, a fit then takes several times as long. It is read when torch is
+# loaded, hence here; a value of the user's own stays.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from napari_vdip.api import deblur
