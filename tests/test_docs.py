@@ -1,0 +1,76 @@
+"""The pages under docs/how-to are true: their blocks run as they stand, and their links lead somewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_vdip import cli, options
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+BLOCKS = [
+    pytest.param(language, block, id=f"{page.stem}-{number}-{language}")
+    for page in sorted((DOCS / "how-to").glob("*.md"))
+    for number, (language, block) in enumerate(
+        re.findall(r"```(\w+)\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    )
+]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Folder with the files that the pages name; the preset `fast` has three steps instead of its own."""
+    random = np.random.default_rng(0)
+    for name in ("cells.tif", "more_cells.tif"):
+        tifffile.imwrite(tmp_path / name, random.integers(100, 4000, (40, 48), dtype=np.uint16))
+    tifffile.imwrite(tmp_path / "stack.tif", random.integers(0, 255, (2, 40, 48), dtype=np.uint8))
+    tifffile.imwrite(tmp_path / "psf.tif", np.ones((5, 7), np.float32))
+    quick = dataclasses.replace(
+        options.PRESETS["fast"],
+        prefit_steps=dict.fromkeys(options.PRESETS["fast"].prefit_steps, 1),
+        profile_steps=2,
+    )
+    monkeypatch.setitem(options.PRESETS, "fast", quick)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("language", "block"), BLOCKS)
+def test_a_block_runs(language, block, folder, capsys):
+    if language == "python":
+        names: dict[str, object] = {}
+        exec(compile(block, "docs", "exec"), names)
+        image = getattr(names.get("result"), "image", names.get("image"))
+        assert np.isfinite(image).all()
+        return
+    assert language == "bash"
+    for line in block.splitlines():
+        command, *words = shlex.split(line)
+        assert command == "napari-vdip"
+        assert cli.main(words) == 0, capsys.readouterr().err
+        written = folder / words[words.index("--output") + 1]
+        assert (written / "cells_deblurred.tif").exists()
+
+
+def test_the_page_writes_the_files_it_names(folder):
+    first = next(param.values[1] for param in BLOCKS if param.values[0] == "python")
+    exec(compile(first, "docs", "exec"), {})
+    shapes = {path.stem: tifffile.imread(path).shape for path in (folder / "results").iterdir()}
+    assert shapes == {
+        "cells_deblurred": (40, 48),
+        "cells_uncertainty": (40, 48),
+        "cells_kernel": (17, 17),
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
