@@ -188,6 +188,12 @@ def test_the_report_tells_what_was_done(picture):
     json.dumps(report)
 
 
+def test_options_are_a_base_for_keywords(picture):
+    base = Options.from_keywords(**QUICK | {"seed": 5})
+    report = deblur(picture, options=base, iterations=2).report
+    assert (report["options"]["seed"], report["options"]["iterations"]) == (5, 2)
+
+
 def test_progress_comes_often_and_carries_what_was_reached(picture):
     options = Options.from_keywords(**QUICK | {"iterations": 100})
     last = time.perf_counter()
@@ -265,6 +271,7 @@ def test_the_number_of_threads_is_put_back(picture):
         (np.eye(40), {"kernel_size": 0}, InvalidOption, "bounds"),
         (np.eye(40), {"kernel_size": "large"}, InvalidOption, "auto"),
         (np.eye(40), {"kernel_sise": 5}, InvalidOption, "kernel_size"),
+        (np.eye(40), {"options": 31}, InvalidOption, "kernel_size=31"),
         (np.eye(40), {"preset": "quick"}, InvalidOption, "balanced"),
         (np.eye(40), {"device": "tpu"}, DeviceUnavailable, "auto"),
         (np.eye(40), {"device": "cuda:99"}, DeviceUnavailable, "cuda"),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_vdip import stack
+from napari_vdip.errors import InvalidOption
 from napari_vdip.options import Options
 
 if TYPE_CHECKING:
     from napari_vdip.result import Result
 
 
-def deblur(image: Any, options: Options | None = None, /, **keywords: Any) -> Result:
+def deblur(image: Any, options: Options | None = None, **keywords: Any) -> Result:
     """Undo an unknown blur.
 
     Fits the model ``image = kernel * sharp + noise`` ("*": convolution) by Variational Deep Image
@@ -53,6 +54,11 @@ def deblur(image: Any, options: Options | None = None, /, **keywords: Any) -> Re
     >>> result.image.shape
     (64, 64)
     """
+    if options is not None and not isinstance(options, Options):
+        raise InvalidOption(
+            f"options={options!r} is not allowed; expected an Options, or keywords as in "
+            "deblur(image, kernel_size=31)"
+        )
     steps = stack.fit(image, Options.from_keywords(options, **keywords))
     while True:
         try:
