@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
 from napari.utils import progress as napari_progress
-from qtpy.QtCore import QThreadPool
+from qtpy.QtCore import QCoreApplication, QThreadPool
 from superqt.utils import GeneratorWorker
 
 from napari_vdip.errors import VdipError
@@ -156,10 +156,12 @@ class Run:
 
     def _wait(self) -> None:
         """At the end of the process: a thread that outlives the interpreter would crash or hang it."""
-        self._worker.quit()
+        self.abandon()
         pool = QThreadPool.globalInstance()
         if pool is not None:
             pool.waitForDone(_EXIT_WAIT)
+        # Signals of the worker that are still queued would crash PyQt6 when it takes the application down.
+        QCoreApplication.sendPostedEvents()
 
     def _yielded(self, progress: Progress) -> None:
         if not self._abandoned:
