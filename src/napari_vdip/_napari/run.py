@@ -16,6 +16,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari import Viewer
 from napari.qt.threading import create_worker
 from napari.utils import progress as napari_progress
 from qtpy.QtCore import QCoreApplication, QThreadPool
@@ -155,12 +156,16 @@ class Run:
         self._worker.quit()
 
     def _wait(self) -> None:
-        """At the end of the process: a thread that outlives the interpreter would crash or hang it."""
+        """At the end of the process: a thread that outlives the interpreter would crash or hang it.
+
+        A viewer that is still open is closed: PyQt6 else takes its objects down in an order in
+        which, with a worker among them, about every second exit crashed.
+        """
         self.abandon()
         pool = QThreadPool.globalInstance()
         if pool is not None:
             pool.waitForDone(_EXIT_WAIT)
-        # Signals of the worker that are still queued would crash PyQt6 when it takes the application down.
+        Viewer.close_all()
         QCoreApplication.sendPostedEvents()
 
     def _yielded(self, progress: Progress) -> None:
