@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +11,12 @@ import torch
 from napari_vdip.core import compile
 from napari_vdip.core.program import Program
 from napari_vdip.errors import InvalidInput, InvalidOption
+from napari_vdip.files import atomic
 from napari_vdip.solve import Setting, device_of, plan_of, way_of
 
 if TYPE_CHECKING:
+    import os
+
     from napari_vdip.options import Options
 
 
@@ -60,6 +63,5 @@ def save_program(
     kernel = torch.full_like(program.kernel, 1.0 / program.kernel.numel())
     seed = torch.as_tensor(np.int64(options.seed), device=setting.device)
     scripted.start(y, torch.ones_like(y), torch.full_like(program.noise_var, 1e-4), kernel, seed)
-    partial = f"{os.fspath(path)}.part"
-    compile.save(scripted, partial)
-    os.replace(partial, path)
+    with atomic(Path(path)) as part:
+        compile.save(scripted, str(part))
