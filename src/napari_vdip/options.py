@@ -16,7 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from napari_vdip.errors import InvalidOption
 
-PresetName = Literal["fast", "balanced", "paper"]
+PresetName = Literal["fast", "balanced", "best", "paper"]
 Method = Literal["sparse", "extreme", "std", "dip"]
 
 
@@ -55,8 +55,8 @@ class Options:
     )
     preset: PresetName = _option(
         "balanced",
-        "fast: a look at what is possible. balanced: the default. paper: the published schedule with "
-        "its 5,500 steps, for comparison.",
+        "fast: a look at what is possible. balanced: the default. best: several starts, of which the "
+        "image is made together. paper: the published schedule with its 5,500 steps, for comparison.",
     )
     method: Method | None = _option(
         None,
@@ -194,15 +194,17 @@ class Preset:
         First scale (from 1) with a non-local block; 0: none.
     prefit_steps : dict
         Steps of the pre-fit for each method.
-    bound_steps, ssim_steps, profile_steps : int
-        Steps with the published bound (one sample a step), with the published ``1 - SSIM``, and
-        with the profile objective.
+    bound_steps, ssim_steps, profile_steps, polish_steps : int
+        Steps with the published bound (one sample a step), with the published ``1 - SSIM``, with
+        the profile objective, and with the convex problems for image and kernel at the end.
     image_rate, kernel_rate : float
         Adam's rates.
     decay : {"halving", "cosine"}
         How the rates fall; over the part of the schedule after the pre-fit.
     centre_weight : float
         Weight of the kernel's squared distance from the centre in px^2; 0 as published.
+    starts : int
+        Fits from different random numbers, whose images and kernels are averaged before the polish.
     """
 
     channels: int
@@ -213,16 +215,18 @@ class Preset:
     bound_steps: int
     ssim_steps: int
     profile_steps: int
+    polish_steps: int
     image_rate: float
     kernel_rate: float
     decay: Literal["halving", "cosine"]
     centre_weight: float
     method: Method = "sparse"
+    starts: int = 1
 
     @property
     def iterations(self) -> int:
-        """Steps after the pre-fit."""
-        return self.bound_steps + self.ssim_steps + self.profile_steps
+        """Steps of a start after the pre-fit."""
+        return self.bound_steps + self.ssim_steps + self.profile_steps + self.polish_steps
 
 
 _WEAK_PREFIT = {"sparse": 30, "extreme": 30, "std": 30, "dip": 30}
@@ -237,6 +241,7 @@ PRESETS: dict[str, Preset] = {
         bound_steps=0,
         ssim_steps=0,
         profile_steps=150,
+        polish_steps=28,
         image_rate=5e-3,
         kernel_rate=1e-3,
         decay="cosine",
@@ -250,7 +255,8 @@ PRESETS: dict[str, Preset] = {
         prefit_steps=_WEAK_PREFIT,
         bound_steps=0,
         ssim_steps=0,
-        profile_steps=600,
+        profile_steps=750,
+        polish_steps=28,
         image_rate=5e-3,
         kernel_rate=1e-3,
         decay="cosine",
@@ -265,6 +271,7 @@ PRESETS: dict[str, Preset] = {
         bound_steps=2000,
         ssim_steps=3000,
         profile_steps=0,
+        polish_steps=0,
         image_rate=1e-2,
         kernel_rate=1e-4,
         decay="halving",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float32]
 
-STAGES = ("pre-fit", "bound", "SSIM", "fit")
+STAGES = ("pre-fit", "bound", "SSIM", "fit", "polish", "polish")
 _CHUNK_SECONDS = 0.2
 # From this kernel size on the FFT is the faster way, most of all backwards (docs/benchmarks/levin.md).
 _FFT_FROM = 5
@@ -111,6 +111,8 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
     bound, gap = round(share * preset.bound_steps), round(share * preset.ssim_steps)
     if preset.profile_steps == 0:
         gap = total - bound
+    # A short run is polished in proportion; a method without a prior has nothing to polish with.
+    polish = min(preset.polish_steps, total // 4) if method in ("sparse", "extreme") else 0
     shorter = min(height + kernel_height, width + kernel_width) - 1
     return Plan(
         image_channels=channels,
@@ -135,7 +137,8 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         prefit=preset.prefit_steps[method],
         bound=bound,
         ssim=gap,
-        profile=total - bound - gap,
+        profile=total - bound - gap - polish,
+        polish=polish,
     )
 
 

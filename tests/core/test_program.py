@@ -33,6 +33,7 @@ PLAN = Plan(
     bound=4,
     ssim=6,
     profile=0,
+    polish=0,
 )
 PROFILE = PLAN._replace(bound=0, ssim=0, profile=10, cosine=True, centre_weight=0.01)
 

@@ -23,7 +23,10 @@ from napari_vdip.core.objective import (
     data_spread,
     data_term,
     entropy,
+    dh,
+    dv,
     extreme_prior,
+    gaussian_filter,
     kernel_term,
     local_moments,
     sparse_precision,
@@ -31,13 +34,14 @@ from napari_vdip.core.objective import (
     ssim,
 )
 from napari_vdip.core.random import normal, uniform
+from napari_vdip.core.refine import KernelFit, drop_weak, gradient_precision, improve_image, neighbour_sum
 
 
 class Plan(NamedTuple):
     """What a program is built from; all of it is fixed before the first step.
 
     The last entries are the schedule: numbers of steps in the pre-fit, with the published
-    bound, with the published ``1 - SSIM``, and with the profile objective.
+    bound, with the published ``1 - SSIM``, with the profile objective, and of the polish.
     """
 
     image_channels: int
@@ -62,6 +66,7 @@ class Plan(NamedTuple):
     bound: int
     ssim: int
     profile: int
+    polish: int
 
 
 class Program(nn.Module):
@@ -90,6 +95,7 @@ class Program(nn.Module):
         noise_var: Tensor
         prior_kernel: Tensor
         logits: Tensor
+        contrast: Tensor
         noise: Tensor
         kernel_noise: Tensor
         seed: Tensor
@@ -105,6 +111,7 @@ class Program(nn.Module):
         var: Tensor
         std: Tensor
         kernel: Tensor
+        generated: Tensor
         log: Tensor
 
     def __init__(self, plan: Plan) -> None:
@@ -129,7 +136,8 @@ class Program(nn.Module):
         self.prefit: int = plan.prefit
         self.bound: int = plan.bound
         self.ssim: int = plan.ssim
-        self.steps: int = plan.prefit + plan.bound + plan.ssim + plan.profile
+        self.polish: int = plan.polish
+        self.steps: int = plan.prefit + plan.bound + plan.ssim + plan.profile + plan.polish
         self.done: int = 0
 
         self.image_generator = ImageGenerator(
@@ -144,6 +152,7 @@ class Program(nn.Module):
         self._zeros("weight", [c, rows, columns])
         self._zeros("support", canvas)
         self._zeros("noise_var", [])
+        self._zeros("contrast", [])
         self._zeros("prior_kernel", [plan.kernel_height, plan.kernel_width])
         self._zeros("logits", [plan.kernel_height, plan.kernel_width])
         self._zeros("noise", [3, *canvas[1:]])
@@ -160,6 +169,7 @@ class Program(nn.Module):
         self._zeros("var", canvas)
         self._zeros("std", canvas)
         self._zeros("kernel", [plan.kernel_height, plan.kernel_width])
+        self._zeros("generated", canvas)
         self._zeros("log", [self.steps, 3])
 
     def _zeros(self, name: str, shape: list[int]) -> None:
@@ -184,6 +194,9 @@ class Program(nn.Module):
         self.y.copy_(y)
         self.weight.copy_(weight)
         self.noise_var.copy_(noise_var)
+        seen_part = (weight > 0).to(y.dtype)
+        seen_mean = (y * seen_part).sum() / seen_part.sum()
+        self.contrast.copy_((((y - seen_mean) * seen_part).square().sum() / seen_part.sum()).sqrt())
         self.prior_kernel.copy_(kernel)
         self.logits.copy_((kernel + 1e-3 / kernel.numel()).log())
         self.seed.copy_(seed)
@@ -224,14 +237,20 @@ class Program(nn.Module):
             tensor.zero_()
 
     def stage(self) -> int:
-        """Stage of the next step: 0 pre-fit, 1 bound, 2 SSIM, 3 profile."""
+        """Stage of the next step: 0 pre-fit, 1 bound, 2 SSIM, 3 profile, 4 polish, 5 its kernel fit."""
         if self.done < self.prefit:
             return 0
         if self.done < self.prefit + self.bound:
             return 1
         if self.done < self.prefit + self.bound + self.ssim:
             return 2
-        return 3
+        if self.done < self.steps - self.polish:
+            return 3
+        # Every fifth step of the polish, but not in its last third, is one of the kernel.
+        step = self.done - (self.steps - self.polish)
+        if not self.hold_kernel and step % 5 == 4 and 3 * step < 2 * self.polish:
+            return 5
+        return 4
 
     def forward(self, n: int) -> None:
         """Do n steps, see `run`."""
@@ -248,9 +267,21 @@ class Program(nn.Module):
         """Do what belongs between two stages; nothing inside one."""
         if self.done == self.prefit:
             self._reset_adam()
+        if self.done == self.steps - self.polish:
+            self.generated.copy_(self.mean)
+            if not self.hold_kernel:
+                self.kernel.copy_(drop_weak(self.kernel))
 
     def step(self, stage: int) -> None:
-        """One step: forward, objective, gradient, Adam. Reads and writes tensors of the state only."""
+        """One step of a stage. Reads and writes tensors of the state only."""
+        if stage < 4:
+            self.fit_step(stage)
+        else:
+            with torch.no_grad():
+                self.polish_step(stage)
+
+    def fit_step(self, stage: int) -> None:
+        """Networks forward, objective, gradient, Adam."""
         image_theta = self.image_theta.detach().requires_grad_(True)
         kernel_theta = self.kernel_theta.detach().requires_grad_(True)
         mean, std = self.image_generator(image_theta, self.noise)
@@ -339,11 +370,52 @@ class Program(nn.Module):
         gain = correlation_gain(self.kernel, prior.mean() * noise, data.size(1), data.size(2))
         self.std.copy_((self.var.sqrt() * gain).clamp_max(math.sqrt(self.widest)))
 
+    def polish_step(self, stage: int) -> None:
+        """Image by 20 conjugate gradient steps in the reweighted sparse prior, or kernel by least squares.
+
+        What the data do not follow is noise and, with a kernel that is only estimated, an error of
+        the model in proportion to the contrast. The networks' image is kept as a second opinion of
+        the pixels: with a precision, and where the two differ, as a part of the uncertainty.
+        """
+        before = self.kernel.clone()
+        noise = self.noise_var + (0.03 * self.contrast).square()
+        if stage == 5:
+            fit = KernelFit(
+                0.5 * (self.mean + self.generated),
+                self.y,
+                self.weight,
+                self.kernel_height,
+                self.kernel_width,
+            )
+            self.kernel.copy_(drop_weak(fit.improve(self.kernel, 60)))
+        else:
+            v = gradient_precision(dv(self.mean), self.contrast)
+            h = gradient_precision(dh(self.mean), self.contrast)
+            guess = (0.3 * self.contrast).square().reciprocal()
+            precision = self.weight.square() / noise
+            self.mean.copy_(
+                improve_image(self.mean, self.y, precision, self.kernel, v, h, self.generated, guess, 20)
+            )
+            if self.variational:
+                data = 2.0 * data_spread(self.kernel, self.height, self.width, 0) * self.support / noise
+                prior = neighbour_sum(v, h) + guess
+                gain = correlation_gain(self.kernel, prior.mean() * noise, data.size(1), data.size(2))
+                self.var.copy_(1.0 / (data + prior))
+                apart = gaussian_filter((self.mean - self.generated).square())
+                self.std.copy_((self.var * gain.square() + apart).sqrt().clamp_max(math.sqrt(self.widest)))
+        blurred = blur(self.mean, self.kernel, self.by_fft)
+        misfit = ((blurred - self.y) * self.weight).square().mean().sqrt()
+        seen = torch.where(self.weight > 0, blurred, self.y)
+        gap = (1.0 - ssim(seen, self.y, self.y_mean, self.y_var)).clamp_min(1e-7).log()
+        self.log.index_copy_(
+            0, self.clock.view(1), torch.stack([gap, misfit, (self.kernel - before).abs().sum()])[None]
+        )
+        self.clock.add_(1)
+
     def fraction(self) -> Tensor:
         """Part of the schedule after the pre-fit that is done, 0 to 1; 0 in the pre-fit."""
-        return ((self.clock - self.prefit).to(torch.float32) / max(self.steps - self.prefit, 1)).clamp_min(
-            0.0
-        )
+        steps = max(self.steps - self.polish - self.prefit, 1)
+        return ((self.clock - self.prefit).to(torch.float32) / steps).clamp_min(0.0)
 
     def adam(self, image_grad: Tensor, kernel_grad: Tensor) -> None:
         """Adam step (Kingma and Ba 2015) and the clock; a step with a NaN in its gradient is skipped."""

@@ -1,0 +1,199 @@
+"""The last stage: image and kernel from convex problems, solved by the FFT.
+
+With the kernel known, the image's posterior under a sparse gradient prior is Gaussian once the
+prior is bounded by a quadratic at the present image (reweighted least squares, as in Levin et
+al., "Image and depth from a conventional camera with a coded aperture", SIGGRAPH 2007). With
+the image known, the kernel is a least squares problem on the simplex. Both start from what
+the networks have found, which keeps them away from the no-blur solution.
+
+Shapes: canvas x (c, h, w) = (c, H + Kh - 1, W + Kw - 1), blurred y (c, H, W), kernel (Kh, Kw).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from napari_vdip.core.blur import fast_length
+from napari_vdip.core.objective import dh, dv
+
+def dv_adjoint(x: Tensor) -> Tensor:
+    """Adjoint of `dv`: (..., h - 1, w) -> (..., h, w)."""
+    return F.pad(x, [0, 0, 1, 0]) - F.pad(x, [0, 0, 0, 1])
+
+
+def dh_adjoint(x: Tensor) -> Tensor:
+    """Adjoint of `dh`: (..., h, w - 1) -> (..., h, w)."""
+    return F.pad(x, [1, 0]) - F.pad(x, [0, 1])
+
+
+def gradient_precision(d: Tensor, contrast: Tensor) -> Tensor:
+    """Precision of each gradient under the prior's quadratic bound at d; contrast is the image's std.
+
+    In units of the contrast c, the prior is ``exp(-0.8 |d / c|^0.8)``, an exponent that natural images
+    have (0.5 to 0.8), and gradients below 0.005 c count as flat.
+    """
+    u = (d / contrast).square() + 0.005 * 0.005
+    return 0.8 * 0.8 * u.pow(0.4 - 1.0) / contrast.square()
+
+
+def neighbour_sum(v: Tensor, h: Tensor) -> Tensor:
+    """Diagonal of ``dv' v dv + dh' h dh``: (c, h - 1, w), (c, h, w - 1) -> (c, h, w)."""
+    return F.pad(v, [0, 0, 1, 0]) + F.pad(v, [0, 0, 0, 1]) + F.pad(h, [1, 0]) + F.pad(h, [0, 1])
+
+
+class Blur:
+    """Blur by one kernel, its adjoint and the data's part of the normal equations.
+
+    Parameters
+    ----------
+    kernel : Tensor, (Kh, Kw)
+    precision : Tensor, (c, H, W)
+        Precision of each pixel; 0: takes no part.
+    """
+
+    def __init__(self, kernel: Tensor, precision: Tensor) -> None:
+        self.top: int = kernel.size(0) - 1
+        self.left: int = kernel.size(1) - 1
+        self.rows: int = precision.size(1) + self.top
+        self.columns: int = precision.size(2) + self.left
+        self.size: list[int] = [fast_length(self.rows), fast_length(self.columns)]
+        self.spectrum: Tensor = torch.fft.rfft2(kernel, s=self.size, dim=[-2, -1], norm=None)
+        self.precision: Tensor = precision
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``k * x``: (c, h, w) -> (c, H, W)."""
+        spectrum = torch.fft.rfft2(x, s=self.size, dim=[-2, -1], norm=None) * self.spectrum
+        full: Tensor = torch.fft.irfft2(spectrum, s=self.size, dim=[-2, -1], norm=None)
+        return full[:, self.top : self.rows, self.left : self.columns]
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        """Transpose of `forward`: (c, H, W) -> (c, h, w)."""
+        padded = F.pad(r, [self.left, 0, self.top, 0])
+        spectrum = torch.fft.rfft2(padded, s=self.size, dim=[-2, -1], norm=None) * self.spectrum.conj()
+        full: Tensor = torch.fft.irfft2(spectrum, s=self.size, dim=[-2, -1], norm=None)
+        return full[:, : self.rows, : self.columns]
+
+    def normal(self, x: Tensor) -> Tensor:
+        """``K' W K x``."""
+        return self.adjoint(self.precision * self.forward(x))
+
+
+def improve_image(
+    x: Tensor,
+    y: Tensor,
+    precision: Tensor,
+    kernel: Tensor,
+    v: Tensor,
+    h: Tensor,
+    guess: Tensor,
+    guess_precision: Tensor,
+    steps: int,
+) -> Tensor:
+    """Conjugate gradients towards the posterior mean of the image.
+
+    Minimises ``sum W (k * x - y)^2 + sum v (dv x)^2 + sum h (dh x)^2 + g sum (x - guess)^2``.
+
+    Parameters
+    ----------
+    x : Tensor, (c, h, w)
+        Start.
+    y, precision : Tensor, (c, H, W)
+        Data and the precision W of each pixel.
+    kernel : Tensor, (Kh, Kw)
+    v, h : Tensor, (c, h - 1, w) and (c, h, w - 1)
+        Precision of each gradient.
+    guess, guess_precision : Tensor, (c, h, w) and ()
+        Another estimate of the image, and g.
+    steps : int
+    """
+    model = Blur(kernel, precision)
+    right = model.adjoint(precision * y) + guess_precision * guess
+    left = model.normal(x) + dv_adjoint(v * dv(x)) + dh_adjoint(h * dh(x)) + guess_precision * x
+    residual = right - left
+    direction = residual
+    energy = residual.square().sum()
+    for _ in range(steps):
+        image = (
+            model.normal(direction)
+            + dv_adjoint(v * dv(direction))
+            + dh_adjoint(h * dh(direction))
+            + guess_precision * direction
+        )
+        along = energy / (direction * image).sum().clamp_min(1e-30)
+        x = x + along * direction
+        residual = residual - along * image
+        found = residual.square().sum()
+        direction = residual + found / energy.clamp_min(1e-30) * direction
+        energy = found
+    return x
+
+
+def on_simplex(values: Tensor) -> Tensor:
+    """Nearest point (same shape) that is nowhere negative and sums to 1 (Duchi et al., ICML 2008)."""
+    falling = torch.sort(values.flatten(), descending=True)[0]
+    count = torch.arange(1, falling.numel() + 1, device=values.device, dtype=values.dtype)
+    level = (falling.cumsum(0) - 1.0) / count
+    last = (falling > level).sum() - 1
+    return (values - level.index_select(0, last.view(1))).clamp_min(0.0)
+
+
+def drop_weak(kernel: Tensor) -> Tensor:
+    """Kernel without what is below 3 % of its peak: noise that costs sharpness; sums to 1."""
+    kept = torch.where(kernel > 0.03 * kernel.max(), kernel, torch.zeros_like(kernel))
+    return kept / kept.sum()
+
+
+class KernelFit:
+    """Least squares for the kernel, in the gradients: ``||D (k * x - y)||^2 / (2 n) + 1e-5 ||k||^2 / 2``.
+
+    Parameters
+    ----------
+    x : Tensor, (c, h, w)
+    y, weight : Tensor, (c, H, W)
+        Data, and the square root of each pixel's relative precision.
+    kernel_height, kernel_width : int
+    """
+
+    def __init__(self, x: Tensor, y: Tensor, weight: Tensor, kernel_height: int, kernel_width: int) -> None:
+        self.kernel_height: int = kernel_height
+        self.kernel_width: int = kernel_width
+        self.rows: int = x.size(1)
+        self.columns: int = x.size(2)
+        self.size: list[int] = [fast_length(self.rows), fast_length(self.columns)]
+        self.spectrum: Tensor = torch.fft.rfft2(x, s=self.size, dim=[-2, -1], norm=None)
+        self.v: Tensor = weight[:, 1:] * weight[:, :-1] / (2 * y.numel())
+        self.h: Tensor = weight[:, :, 1:] * weight[:, :, :-1] / (2 * y.numel())
+        self.right: Tensor = self.gather(y)
+
+    def gather(self, r: Tensor) -> Tensor:
+        """Gradient towards the kernel: ``D' W D r`` correlated with x, (c, H, W) -> (Kh, Kw)."""
+        r = dv_adjoint(self.v * dv(r)) + dh_adjoint(self.h * dh(r))
+        padded = F.pad(r, [self.kernel_width - 1, 0, self.kernel_height - 1, 0])
+        spectrum = torch.fft.rfft2(padded, s=self.size, dim=[-2, -1], norm=None) * self.spectrum.conj()
+        full: Tensor = torch.fft.irfft2(spectrum.sum(0), s=self.size, dim=[-2, -1], norm=None)
+        return full[: self.kernel_height, : self.kernel_width]
+
+    def normal(self, kernel: Tensor) -> Tensor:
+        """Matrix of the normal equations times a kernel."""
+        spectrum = torch.fft.rfft2(kernel, s=self.size, dim=[-2, -1], norm=None) * self.spectrum
+        full: Tensor = torch.fft.irfft2(spectrum, s=self.size, dim=[-2, -1], norm=None)
+        blurred = full[:, self.kernel_height - 1 : self.rows, self.kernel_width - 1 : self.columns]
+        return self.gather(blurred) + 1e-5 * kernel
+
+    def improve(self, kernel: Tensor, steps: int) -> Tensor:
+        """Accelerated projected gradient (Beck and Teboulle 2009) from a kernel; stays on the simplex."""
+        ahead = kernel
+        probe = kernel
+        for _ in range(10):  # power iteration for the largest eigenvalue
+            probe = self.normal(probe / probe.norm())
+        rate = 0.9 / probe.norm()
+        time = 1.0
+        for _ in range(steps):
+            new = on_simplex(ahead - rate * (self.normal(ahead) - self.right))
+            new_time = 0.5 + 0.5 * (1.0 + 4.0 * time * time) ** 0.5
+            ahead = new + (time - 1.0) / new_time * (new - kernel)
+            kernel = new
+            time = new_time
+        return kernel
