@@ -51,6 +51,9 @@ class FakeFit:
         kernel[..., self.kernel_shape[0] // 2, self.kernel_shape[1] // 2] = 1
         image = data.astype(np.float32)
         report = {
+            "options": self.options.as_dict(),
+            "device": "cpu (fake)",
+            "steps": self.steps,
             "kernel_size": list(self.kernel_shape),
             "kernel_size_reason": "given",
             "stop_reason": stop_reason,
@@ -69,8 +72,8 @@ def fake_fit(monkeypatch):
 
 
 @pytest.fixture
-def plugin(npe2pm):
-    """Register the manifest of this source tree, and no other plugin."""
+def plugin(npe2pm, plugin_settings):
+    """Register the manifest of this source tree, and no other plugin, with the settings of a first start."""
     with npe2pm.tmp_plugin(manifest=str(MANIFEST)) as registered:
         yield registered
 

@@ -179,7 +179,7 @@ def _kernel(result: Result, source: Source) -> tuple[Any, dict[str, Any]]:
     offset[width_axis] = shape[width_axis] + max(2, round(_KERNEL_GAP * shape[width_axis]))
     geometry = {
         **source.geometry,
-        "translate": source.geometry["translate"] + _linear(source.geometry) @ offset,
+        "translate": source.geometry["translate"] + linear(source.geometry) @ offset,
     }
     top = float(np.max(kernel, initial=0.0, where=np.isfinite(kernel)))
     keywords = {
@@ -197,7 +197,7 @@ def _positive(axis: int | None, ndim: int) -> int | None:
     return None if axis is None else axis % ndim
 
 
-def _linear(geometry: dict[str, Any]) -> npt.NDArray[np.float64]:
+def linear(geometry: dict[str, Any]) -> npt.NDArray[np.float64]:
     """Linear part of a layer's own transform (without `affine`): pixels to world, (n, n)."""
     from napari.utils.transforms import Affine
 

@@ -9,10 +9,12 @@ from napari.utils.notifications import notification_manager, show_error, show_wa
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QToolButton
 
-from napari_vdip._napari import form, layers
+from napari_vdip._napari import copying, form, layers, part
 from napari_vdip._napari.run import Fit, Run, duration, message, with_threads
+from napari_vdip._napari.setup import Setup
 from napari_vdip.errors import VdipError
 from napari_vdip.options import Options
+from napari_vdip.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +55,13 @@ class DeblurWidget(Container[Widget]):
         choices["channel_axis"] = self._axes
         self._options: dict[str, Any] = {item.name: form.widget_of(item, choices) for item in form.fields()}
         self._advanced = [self._options[item.name] for item in form.fields() if item.metadata["advanced"]]
-        basic = [option for option in self._options.values() if option not in self._advanced]
+        self._setup = Setup(viewer, self._image_box, self._options)
+        basic = [
+            option
+            for option in self._options.values()
+            if option not in self._advanced and option not in self._setup.fields
+        ]
+        above = [self._image_box, *self._setup.fields, *basic]
         self._run_button = PushButton(
             name="run", text="Run", tooltip="Deblur the image; the results are added as layers."
         )
@@ -61,9 +69,10 @@ class DeblurWidget(Container[Widget]):
             name="stop", text="Stop", tooltip="Stop, and add what has been reached as layers."
         )
         buttons = [self._run_button, self._stop_button]
-        super().__init__(widgets=[self._image_box, *basic, *self._advanced, *buttons])
-        self._arrange(toggle_at=1 + len(basic))
+        super().__init__(widgets=[*above, *self._advanced, *buttons, *self._setup.buttons])
+        self._arrange(toggle_at=len(above))
         self._connect()
+        self._setup.connect()
         self._choose_selected()
         self._enable()
 
@@ -119,7 +128,9 @@ class DeblurWidget(Container[Widget]):
         for button in (self._run_button, self._stop_button):
             layout.removeWidget(button.native)
             row.addWidget(button.native)
+        layout.addWidget(self._setup.outlook)
         layout.addLayout(row)
+        self._setup.arrange_buttons(layout)
         self.progress_bar = QProgressBar()
         self.progress_bar.setVisible(False)
         self.status = QLabel()
@@ -136,6 +147,8 @@ class DeblurWidget(Container[Widget]):
     def _connect(self) -> None:
         self._run_button.changed.connect(self._start)
         self._stop_button.changed.connect(self._stop)
+        self._setup.copy_python.changed.connect(lambda: self._copy("Python code", Recipe.as_python))
+        self._setup.copy_command.changed.connect(lambda: self._copy("Command", Recipe.as_command))
         self._image_box.changed.connect(self._image_changed)
         self._options["kernel"].changed.connect(self._enable)
         self.native_parent_changed.connect(self._parent_changed)
@@ -149,6 +162,7 @@ class DeblurWidget(Container[Widget]):
             self._abandon()
 
     def _abandon(self, *_: Any) -> None:
+        self._setup.close()
         if self._run is not None:
             self._run.abandon()
             self._run = None
@@ -160,6 +174,7 @@ class DeblurWidget(Container[Widget]):
             axis = self._options["channel_axis"]
             axis.reset_choices()
             axis.value = None if image is None else layers.channel_axis(image)
+        self._setup.refresh()
         self._enable()
 
     def _enable(self, *_: Any) -> None:
@@ -178,9 +193,11 @@ class DeblurWidget(Container[Widget]):
         except VdipError as error:
             self._failed(error)
             return
-        source = layers.record(image, options.channel_axis)
+        self._setup.keep()
+        index = self._setup.index(image)
+        source = part.moved(layers.record(image, options.channel_axis), index)
         self._run = Run(
-            Fit(layers.full_resolution(image), options, source.name),
+            Fit(part.cut(layers.full_resolution(image), index), options, source.name),
             on_progress=self._progressed,
             on_result=lambda result: self._reached(result, source),
             on_error=self._failed,
@@ -197,7 +214,8 @@ class DeblurWidget(Container[Widget]):
         if values["kernel"] is not None:
             values["kernel"] = layers.to_kernel(values["kernel"])
         if values["mask"] is not None:
-            values["mask"] = layers.to_mask(values["mask"])
+            shape, index = layers.full_resolution(image).shape, self._setup.index(image)
+            values["mask"] = part.cut_mask(layers.to_mask(values["mask"]), shape, index)
         return with_threads(Options.from_keywords(rgb=bool(image.rgb), **values))
 
     def _stop(self) -> None:
@@ -221,9 +239,24 @@ class DeblurWidget(Container[Widget]):
             for data, keywords, _ in layers.from_result(result, source)
         ]
         self._viewer.layers.selection.active = made[0]
+        self._setup.learn(result)
         self.status.setText(summary(result))
         if result.report["warnings"]:
             show_warning("\n".join(result.report["warnings"]))
+
+    def _copy(self, what: str, write: Callable[[Recipe], str]) -> None:
+        image = self._image_box.value
+        if image is None:
+            self.status.setText("There is nothing to copy yet: open an image first.")
+            return
+        try:
+            arrays = {name: self._options[name].value for name in form.LAYER_KINDS}
+            recipe = copying.recipe(image, self._setup.index(image), self._read(image), arrays)
+        except VdipError as error:
+            self._failed(error)
+            return
+        copying.to_clipboard(write(recipe))
+        self.status.setText(f"{what} copied.")
 
     def _failed(self, error: Exception) -> None:
         """Tell once: what a user can mend in words, what nobody foresaw with its traceback."""
