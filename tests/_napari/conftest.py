@@ -71,6 +71,12 @@ def fake_fit(monkeypatch):
     return fit
 
 
+@pytest.fixture(autouse=True)
+def napari_config(tmp_path, monkeypatch):
+    """Keep processes that a test starts away from the settings of whoever runs the tests."""
+    monkeypatch.setenv("NAPARI_CONFIG", str(tmp_path / "settings.yaml"))
+
+
 @pytest.fixture
 def plugin(npe2pm, plugin_settings):
     """Register the manifest of this source tree, and no other plugin, with the settings of a first start."""

@@ -128,7 +128,8 @@ class DeblurWidget(Container[Widget]):
         for button in (self._run_button, self._stop_button):
             layout.removeWidget(button.native)
             row.addWidget(button.native)
-        layout.addWidget(self._setup.outlook)
+        self.outlook = self._setup.outlook
+        layout.addWidget(self.outlook)
         layout.addLayout(row)
         self._setup.arrange_buttons(layout)
         self.progress_bar = QProgressBar()
