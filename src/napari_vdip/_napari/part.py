@@ -38,7 +38,9 @@ def slice_axes(layer: Layer, channel_axis: int | None) -> list[int]:
 
 def position(layer: Layer, dims: Dims) -> tuple[int, ...]:
     """Index into a layer's data, without colours, of the point that the viewer shows."""
-    point = np.asarray(dims.point[-layer.ndim :], dtype=float)
+    # While its layers are taken away, a viewer has fewer axes than the last one of them.
+    missing = max(0, layer.ndim - len(dims.point))
+    point = np.array((0.0,) * missing + tuple(dims.point)[-layer.ndim :])
     units = getattr(dims, "units", None)  # from napari 0.9 on; before, all layers shared their world
     if units is not None and len(units) >= layer.ndim:
         pairs = zip(units[-layer.ndim :], layer.units, strict=True)
