@@ -11,9 +11,14 @@ Usage, where there is no display::
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+# The settings of a first start, not those of whoever takes the pictures; read when napari is imported.
+os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
 
 import napari
 from qtpy.QtCore import QPoint, QRect
@@ -43,7 +48,7 @@ def main() -> None:
     viewer.reset_view()
     widget.fold.click()
     settle()
-    used = QRect(0, 0, dock.width(), widget.run.native.mapTo(dock, QPoint(0, 0)).y() + 40)
+    used = QRect(0, 0, dock.width(), widget.copy_python.native.mapTo(dock, QPoint(0, 0)).y() + 40)
     dock.grab(used).save(str(arguments.output / "widget.png"))
     widget.fold.click()
 

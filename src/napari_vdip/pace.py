@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # and 0.98 s a step). Nothing is measured for other devices: no guess for them.
 _FIRST_GUESS = {"fast": 2.0e-6, "balanced": 2.0e-6, "paper": 1.5e-5}
 _GUESSED_CORES = 4
-_LEAST_STEPS = 20  # a shorter fit is mostly start-up
+_LEAST_STEPS = 100  # a shorter fit is mostly start-up
 
 
 def steps_of(options: Options) -> int:

@@ -66,7 +66,7 @@ def learn(measured: Mapping[str, float]) -> None:
     if settings is None or not measured:
         return
     known = speeds()
-    new = {name: (value + known.get(name, value)) / 2 for name, value in measured.items()}
+    new = {name: float(f"{(value + known.get(name, value)) / 2:.3g}") for name, value in measured.items()}
     settings.speeds = json.dumps(known | new)
 
 
