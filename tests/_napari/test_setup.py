@@ -207,6 +207,18 @@ class TestTheLastSettings:
         restart()
         assert open_dock().preset.value == "balanced"
 
+    def test_a_run_does_not_need_them_to_be_saved(
+        self, viewer, open_dock, qtbot, plugin_file, notified, monkeypatch, tmp_path, caplog
+    ):
+        from napari.settings import get_plugin_settings
+
+        (tmp_path / "no folder").write_text("")
+        get_plugin_settings("napari-vdip").config_path = tmp_path / "no folder" / "napari-vdip.yaml"
+        self.ran(viewer, open_dock, qtbot)
+        assert "stack deblurred" in viewer.layers
+        assert notified() == []
+        assert "could not be saved" in caplog.text
+
     @pytest.mark.parametrize(
         "saved",
         [

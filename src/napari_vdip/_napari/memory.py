@@ -9,6 +9,7 @@ remembers nothing. Whatever is found there is checked: another version may have 
 from __future__ import annotations
 
 import json
+import logging
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PLUGIN = "napari-vdip"
+_logger = logging.getLogger(__name__)
 
 
 def names() -> list[str]:
@@ -46,7 +48,7 @@ def keep(values: Mapping[str, Any]) -> None:
     """Remember the values of a run, by option."""
     settings = _settings()
     if settings is not None and settings.remember:
-        settings.last = json.dumps({name: values[name] for name in names() if name in values})
+        _write(settings, "last", {name: values[name] for name in names() if name in values})
 
 
 def speeds() -> dict[str, float]:
@@ -67,7 +69,7 @@ def learn(measured: Mapping[str, float]) -> None:
         return
     known = speeds()
     new = {name: float(f"{(value + known.get(name, value)) / 2:.3g}") for name, value in measured.items()}
-    settings.speeds = json.dumps(known | new)
+    _write(settings, "speeds", known | new)
 
 
 def _settings() -> Any:
@@ -80,6 +82,14 @@ def _settings() -> Any:
         return get_plugin_settings(_PLUGIN).form
     except (KeyError, AttributeError):  # the plugin is not registered, or with another manifest
         return None
+
+
+def _write(settings: Any, name: str, values: dict[str, Any]) -> None:
+    """Store values as JSON; napari saves them at once, which a run does not fail for."""
+    try:
+        setattr(settings, name, json.dumps(values))
+    except OSError as error:
+        _logger.warning("the settings of napari-vdip could not be saved: %s", error)
 
 
 def _read(text: str) -> dict[str, Any]:

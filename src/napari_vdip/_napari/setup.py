@@ -6,6 +6,7 @@ Layout and words only: what a part is stands in `part`, how long it takes in `na
 from __future__ import annotations
 
 import atexit
+import functools
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, PushButton, SpinBox
@@ -183,10 +184,9 @@ class Setup:
         """Look the device up in a thread of its own: loading torch takes seconds."""
         if self._closed:
             return
-        atexit.register(_wait)
+        _wait_at_exit()
         worker = create_worker(_look, self._options["device"].value, _start_thread=False)
         worker.returned.connect(self._found)
-        worker.finished.connect(_forget_waiting)
         worker.start()
 
     def learn(self, result: Result) -> None:
@@ -245,15 +245,12 @@ def _look(name: str) -> Device | str:
         return str(error)
 
 
-def _forget_waiting(_: None = None) -> None:
-    atexit.unregister(_wait)
-
-
-def _wait() -> None:
-    """At the end of the process: a thread that outlives the interpreter would crash or hang it."""
+@functools.cache
+def _wait_at_exit() -> None:
+    """Let the process end after the thread: one that outlives the interpreter would crash or hang it."""
     pool = QThreadPool.globalInstance()
     if pool is not None:
-        pool.waitForDone(_EXIT_WAIT)
+        atexit.register(pool.waitForDone, _EXIT_WAIT)
 
 
 def _button(name: str, text: str, tooltip: str) -> PushButton:
