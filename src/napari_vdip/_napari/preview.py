@@ -56,7 +56,7 @@ class Preview:
         if last is not None:
             self._names, self._limits = dict(last._names), dict(last._limits)
         self._taken_over = {} if last is None else {role: last.layer(role) for role in layers.ROLES}
-        self._active = viewer.layers.selection.active
+        self._active = _bare(viewer.layers.selection.active)
         self._pending: Result | None = None
         self._shown_at = -float("inf")
         self._timer = QTimer()
@@ -101,7 +101,8 @@ class Preview:
             layer = self.layer(role)
             if layer is not None:
                 self._renew(layer, data, result)
-                self._adjust(role, layer, keywords["contrast_limits"])
+                if role != "deblurred":  # its contrast was set once, from the image's
+                    self._adjust(role, layer, keywords["contrast_limits"])
         self._begin(missing)
         for role in [role for role in self._taken_over if role not in made]:
             # The run before had it and this one has not: it would belong to no image in view.
@@ -112,12 +113,15 @@ class Preview:
 
     def _show_pending(self) -> None:
         result, self._pending = self._pending, None
-        if result is None:
-            return
-        self._shown_at = time.monotonic()
-        if not self._layers:
-            self._open(result)
-            return
+        if result is not None:
+            if self._layers:
+                self._update(result)
+            else:
+                self._open(result)
+            self._shown_at = time.monotonic()
+
+    def _update(self, result: Result) -> None:
+        """Renew the layers that are still there."""
         for role, data in layers.data_of(result, self._source).items():
             layer = self.layer(role)
             if layer is not None:
@@ -139,7 +143,7 @@ class Preview:
     def _begin(self, made: dict[str, layers.LayerTuple]) -> None:
         """Add layers, or take over those of the run before, and select the image once."""
         selection = self._viewer.layers.selection
-        active, selected = selection.active, set(selection)
+        active, selected = _bare(selection.active), set(selection)
         first = not self._layers
         for role, (data, keywords, _) in made.items():
             before = self._taken_over.pop(role, None)
@@ -148,7 +152,7 @@ class Preview:
                 self.change.will_change(layer)
                 self._replace(role, layer, data, keywords)
             else:
-                layer = self._viewer.add_image(data, **keywords)
+                layer = _bare(self._viewer.add_image(data, **keywords))
                 self.change.will_add(layer)
                 self._names[role] = layer.name
                 self._limits[role] = tuple(layer.contrast_limits)
@@ -188,3 +192,8 @@ class Preview:
         if tuple(layer.contrast_limits) == self._limits[role] != limits:
             layer.contrast_limits = limits
             self._limits[role] = tuple(layer.contrast_limits)
+
+
+def _bare(layer: Any) -> Any:
+    """Layer without the proxy that plugins get from a viewer: each of these is another object."""
+    return getattr(layer, "__wrapped__", layer)

@@ -74,16 +74,22 @@ def view_corners(viewer: ViewerModel) -> Points:
 
     In grid mode, of one cell of the grid.
     """
-    camera = getattr(viewer, "scene", viewer).camera  # napari before 0.9 has no scene
-    size = np.array(viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size, dtype=float)
-    grid = viewer.canvas.grid if hasattr(viewer, "canvas") else viewer.grid
-    half = size / grid.actual_shape(viewer.layers if hasattr(viewer, "canvas") else len(viewer.layers))
-    half /= 2 * camera.zoom
+    camera = getattr(viewer, "scene", viewer).camera  # before napari 0.9: viewer.camera
+    size, cells = _canvas(viewer)
+    half = size / cells / 2 / camera.zoom
     corners = np.tile(np.asarray(viewer.dims.point, dtype=float), (4, 1))
     displayed = list(viewer.dims.displayed)
     for corner, signs in zip(corners, itertools.product((-1, 1), repeat=2), strict=True):
         corner[displayed] = np.asarray(camera.center)[-2:] + half * signs
     return corners
+
+
+def _canvas(viewer: ViewerModel) -> tuple[Points, tuple[int, int]]:
+    """Height and width of the canvas in its pixels, and its rows and columns in grid mode."""
+    if hasattr(viewer, "canvas"):
+        return np.array(viewer.canvas.size, dtype=float), viewer.canvas.grid.actual_shape(viewer.layers)
+    bare = getattr(viewer, "__wrapped__", viewer)  # before napari 0.9 the size was private
+    return np.array(bare._canvas_size, dtype=float), viewer.grid.actual_shape(len(viewer.layers))
 
 
 def of_shape(shapes: Shapes | None, layer: Image, channel_axis: int | None) -> Index:

@@ -270,7 +270,8 @@ class DeblurWidget(Container[Widget]):
         if result is None:
             self.status.setText("Stopped before the first step: there is nothing to show yet.")
             return
-        self.status.setText(summary(result))
+        paused = self._job is not None and self._job.paused
+        self.status.setText(summary(result) + ("\nContinue goes on from here." if paused else ""))
         if result.report["warnings"]:
             show_warning("\n".join(result.report["warnings"]))
 
