@@ -39,7 +39,7 @@ def fit(image: Any, options: Options) -> Generator[Progress, None, Result]:
     Yields
     ------
     Progress
-        About every 0.2 s. Its result covers the whole stack; slices not begun are NaN. The
+        About every 0.5 s. Its result covers the whole stack; slices not begun are NaN. The
         arrays of a stack's result go on being filled; those of a single image do not change.
 
     Returns
@@ -90,7 +90,8 @@ def _fit_slices(
             ):
                 part = progress.result
                 _place(sheet, index, at, part)
-                elapsed = time.perf_counter() - started
+                left = time.perf_counter()
+                elapsed = left - started
                 share = (number + progress.step / progress.steps) / total
                 yield replace(
                     progress,
@@ -102,6 +103,7 @@ def _fit_slices(
                     seconds_left=elapsed / share - elapsed,
                     result=_assembled(sheet, [*parts, (begun, part)], total),
                 )
+                started += time.perf_counter() - left  # the fit may have been left meanwhile
         except (InvalidInput, Diverged) as error:
             part = _untouched(plane, setting, str(error))
             _place(sheet, index, at, part)
@@ -134,6 +136,7 @@ def _assembled(sheet: Result, parts: list[tuple[float, Result]], total: int) -> 
     done = sum(report["stop_reason"] == "finished" or report["steps"] == 0 for report in reports)
     report = base | {
         "steps": sum(report["steps"] for report in reports),
+        "partial": done < total,
         "seconds": round(sum(report["seconds"] for report in reports), 3),
         "stop_reason": "finished" if done == total else f"stopped with {done} of {total} slices done",
         "warnings": [

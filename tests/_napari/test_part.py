@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dask.array
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_vdip._napari import layers, part
+from napari_vdip._napari import layers, part, region
 
 numbers = st.floats(-3, 3).map(lambda value: round(value, 3))
 positive = st.floats(0.1, 5).map(lambda value: round(value, 3))
@@ -35,33 +34,11 @@ def test_each_pixel_of_the_part_lies_where_it_was(scale, translate, rotate, shea
         np.ones((7, 8, 6)), scale=scale, translate=translate, rotate=about_z, shear=shear, affine=affine
     )
     index = (slice(first, first + 2), slice(1, 8), slice(None))
-    geometry = part.moved(layers.record(source), index).geometry
-    made = Image(part.cut(source.data, index), **geometry)
+    geometry = region.moved(layers.record(source), index, source.data.shape).geometry
+    made = Image(region.cut(source.data, index), **geometry)
     there = np.add(pixel, (first, 1, 0))
     np.testing.assert_allclose(made.data_to_world(pixel), source.data_to_world(there), atol=1e-6)
     assert made.data.shape == part.cut_shape(source, index)
-
-
-def test_the_whole_is_neither_copied_nor_moved():
-    data = np.ones((3, 8, 6))
-    source = layers.record(Image(data))
-    whole = (slice(None),) * 3
-    assert part.cut(data, whole) is data
-    assert part.moved(source, whole) is source
-
-
-def test_dask_stays_dask():
-    data = dask.array.ones((3, 8, 6), chunks=1)
-    assert isinstance(part.cut(data, (slice(1, 2),)), dask.array.Array)
-
-
-def test_a_mask_of_the_whole_stack_is_cut_and_one_of_a_slice_is_not():
-    index = (slice(1, 2), slice(None), slice(None))
-    whole, single = np.ones((3, 8, 6), bool), np.ones((8, 6), bool)
-    assert part.cut_mask(whole, (3, 8, 6), index).shape == (1, 8, 6)
-    assert part.cut_mask(single, (3, 8, 6), index) is single
-    assert part.cut_mask(whole, (3, 8, 6, 3), index).shape == (1, 8, 6)  # of colours
-    assert part.cut_mask(None, (3, 8, 6), index) is None
 
 
 @pytest.mark.parametrize(

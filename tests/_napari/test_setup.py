@@ -350,6 +350,54 @@ class TestSlices:
 PLACED = {"scale": (0.5, 0.25), "rotate": 20, "translate": (3, -4), "units": ("um", "um")}
 
 
+@pytest.mark.usefixtures("here")
+class TestARegionOfASlice:
+    """What is told, deblurred and copied is the region of the slices that are chosen."""
+
+    @pytest.fixture
+    def widget(self, viewer, open_dock):
+        stack = np.arange(6)[:, None, None] * np.ones((6, 40, 48)) + blobs(40, 48)
+        viewer.add_image(stack, name="stack", scale=(3, 0.5, 0.5), axis_labels=("z", "y", "x"))
+        drawn = np.array([[5, 10], [5, 29], [24, 29], [24, 10]]) * 0.5
+        viewer.add_shapes([drawn], shape_type="polygon", name="box")
+        widget = open_dock()
+        quick(widget)
+        widget.image.value = viewer.layers["stack"]
+        widget.region.value = "rectangle"
+        widget.slices.value = "this"
+        viewer.dims.set_current_step(0, 4)
+        return widget
+
+    def test_it_is_told_and_deblurred_in_its_place(self, viewer, widget, qtbot, fake_fit):
+        words = "1 slice of 20 x 20 px, on its own. Taken: z 4 (of 0 to 5), y 5 to 24 (of 0 to 39)"
+        assert widget.outlook.text().startswith(words)
+        source = viewer.layers["stack"]
+        run(widget, qtbot)
+        np.testing.assert_array_equal(fake_fit.image, source.data[4:5, 5:25, 10:30])
+        made = viewer.layers["stack region deblurred"]
+        np.testing.assert_allclose(made.data_to_world((0, 0, 0)), source.data_to_world((4, 5, 10)))
+
+    def test_the_copied_code_takes_the_same_part(self, viewer, widget, qtbot):
+        run(widget, qtbot)
+        widget.image.value, widget.slices.value = viewer.layers["stack"], "this"
+        code = TestCopied().copied(widget.copy_python)
+        assert "image = viewer.layers['stack'].data[4:5, 5:25, 10:30]" in code
+        result = TestCopied().executed(code, viewer)
+        TestCopied().same(viewer, "stack region", result.image, result.kernel, result.uncertainty)
+
+    def test_a_missing_rectangle_is_told_before_run(self, viewer, widget):
+        viewer.layers.remove("box")
+        viewer.add_shapes(name="empty")
+        assert "there is no rectangle yet" in widget.outlook.text()
+
+    def test_the_view_is_followed(self, viewer, widget, qtbot):
+        widget.region.value = "current view"
+        before = widget.outlook.text()
+        getattr(viewer, "scene", viewer).camera.zoom *= 4
+        qtbot.waitUntil(lambda: widget.outlook.text() != before)
+        assert "Taken: z 4 (of 0 to 5), y " in widget.outlook.text()
+
+
 class Stored:
     """An array on a disk, as zarr and h5py have it; it notes who reads what."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtGui import QGuiApplication
 
-from napari_vdip._napari import layers
+from napari_vdip._napari import layers, region
 from napari_vdip.errors import VdipError
 from napari_vdip.recipe import Origin, Recipe
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Layer
 
-    from napari_vdip._napari.part import Index
+    from napari_vdip._napari.region import Index
     from napari_vdip.options import Options
 
 _COMPARED = 2**28  # bytes; of a larger image it is not found out whether its file holds the same pixels
@@ -35,9 +35,11 @@ def recipe(image: Layer, index: Index, options: Options, arrays: Mapping[str, La
     arrays : mapping
         Layers given as ``kernel`` and ``mask``.
     """
+    axes = region.spatial_axes(image, options.channel_axis)
     shape = layers.full_resolution(image).shape[: len(index)]
+    cuts = {shape: index, tuple(shape[axis] for axis in axes): tuple(index[axis] for axis in axes)}
     origins = {
-        name: origin(layer, index if name == "mask" and _shape(layer) == shape else ())
+        name: origin(layer, cuts.get(_shape(layer), ()) if name == "mask" else ())
         for name, layer in arrays.items()
         if layer is not None
     }

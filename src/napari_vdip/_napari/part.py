@@ -1,4 +1,4 @@
-"""The part of a layer that is deblurred: slices cut from its data, and where they lie. No Qt.
+"""The slices of a layer that are deblurred, and in words what is taken of it; `region` cuts it out. No Qt.
 
 A slice keeps its axis with length 1: the result then shows where its slice shows, and not on
 the whole stack.
@@ -6,12 +6,12 @@ the whole stack.
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_vdip._napari import layers
+from napari_vdip._napari.region import ratio
 from napari_vdip.layout import describe, layout_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari.components import Dims
     from napari.layers import Layer
 
-    Index = tuple[slice, ...]
+    from napari_vdip._napari.region import Index
 
 ALL, THIS = "all", "this"
 
@@ -44,7 +44,7 @@ def position(layer: Layer, dims: Dims) -> tuple[int, ...]:
     units = getattr(dims, "units", None)  # from napari 0.9 on; before, all layers shared their world
     if units is not None and len(units) >= layer.ndim:
         pairs = zip(units[-layer.ndim :], layer.units, strict=True)
-        point = point * [_ratio(world, own) for world, own in pairs]
+        point = point * [ratio(world, own) for world, own in pairs]
     at = np.round(layer.world_to_data(point)).astype(int)
     shape = layers.full_resolution(layer).shape[: layer.ndim]
     return tuple(int(value) for value in np.clip(at, 0, np.array(shape) - 1))
@@ -81,36 +81,11 @@ def index_of(
     return tuple(index)
 
 
-def cut(data: Any, index: Index) -> Any:
-    """Cut the part out; what lies on a disk stays there until a fit reads it."""
-    if all(part == slice(None) for part in index):
-        return data
-    if isinstance(data, np.ndarray) or hasattr(data, "dask"):
-        return data[index]
-    import dask.array
-
-    return dask.array.from_array(data, name=False)[index]  # type: ignore[no-untyped-call]
-
-
 def cut_shape(layer: Layer, index: Index) -> tuple[int, ...]:
     """Shape of the part, colours included."""
     whole = tuple(layers.full_resolution(layer).shape)
     cut = tuple(len(range(*taken.indices(n))) for taken, n in zip(index, whole, strict=False))
     return cut + whole[len(index) :]
-
-
-def cut_mask(mask: Any, shape: tuple[int, ...], index: Index) -> Any:
-    """Cut a mask of the whole image alike; one of a single slice's shape holds for each."""
-    return mask[index] if mask is not None and mask.shape == shape[: len(index)] else mask
-
-
-def moved(source: layers.Source, index: Index) -> layers.Source:
-    """Record of the layer from which the part was cut, placed where the part lies."""
-    offset = np.array([part.start or 0 for part in index], dtype=float)
-    if not offset.any():
-        return source
-    translate = source.geometry["translate"] + layers.linear(source.geometry) @ offset
-    return dataclasses.replace(source, geometry={**source.geometry, "translate": translate})
 
 
 def in_words(layer: Layer, index: Index, channel_axis: int | None) -> str:
@@ -127,7 +102,7 @@ def in_words(layer: Layer, index: Index, channel_axis: int | None) -> str:
     places = [
         _place(name, part, whole[axis])
         for axis, (name, part) in enumerate(zip(axis_names(layer), index, strict=True))
-        if part != slice(None)
+        if part.indices(whole[axis]) != (0, whole[axis], 1)
     ]
     lines = [text]
     if places:
@@ -147,11 +122,3 @@ def _place(name: str, part: slice, length: int) -> str:
     last = part.stop - 1
     chosen = f"{part.start}" if part.start == last else f"{part.start} to {last}"
     return f"{name} {chosen} (of 0 to {length - 1})"
-
-
-def _ratio(world: Any, own: Any) -> float:
-    """How many of a layer's units are one of the viewer's."""
-    import pint
-
-    registry = pint.get_application_registry()  # type: ignore[no-untyped-call]
-    return float(registry.get_base_units(world)[0] / registry.get_base_units(own)[0])

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel
 from superqt.utils import create_worker
 
 from napari_vdip import pace
-from napari_vdip._napari import layers, memory, part
+from napari_vdip._napari import layers, memory, part, region
 from napari_vdip._napari.run import with_threads
 from napari_vdip.devices import Device, find
 from napari_vdip.errors import VdipError
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from magicgui.widgets.bases import ValueWidget
     from napari.layers import Layer
 
-    from napari_vdip._napari.part import Index
+    from napari_vdip._napari.region import Index
+    from napari_vdip._napari.where import Where
     from napari_vdip.result import Result
 
-_SETTLED = 300  # ms after the last letter of a device's name
+_SETTLED = 300  # ms after the last letter of a device's name, or the last movement of the view
 _EXIT_WAIT = 5000  # ms that the process waits at its end for torch to be loaded
 _TIMED = ("preset", "kind", "method", "noise", "iterations", "threads", "channel_axis")
 
@@ -46,12 +47,18 @@ class Setup:
         Choice of the image layer.
     options : mapping
         The widgets of the options by name.
+    where : Where
+        Choice of a region.
     """
 
     def __init__(
-        self, viewer: napari.viewer.Viewer, image: ValueWidget[Any], options: Mapping[str, ValueWidget[Any]]
+        self,
+        viewer: napari.viewer.Viewer,
+        image: ValueWidget[Any],
+        options: Mapping[str, ValueWidget[Any]],
+        where: Where,
     ) -> None:
-        self._viewer, self._image, self._options = viewer, image, options
+        self._viewer, self._image, self._options, self._where = viewer, image, options, where
         self._device: Device | str | None = None
         self._shown: Layer | None = None
         self._range: tuple[Layer, int] | None = None
@@ -85,6 +92,8 @@ class Setup:
         self._timer = QTimer(self.outlook)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.look)
+        self._view = QTimer(self.outlook)
+        self._view.setSingleShot(True)
 
     @property
     def fields(self) -> list[Any]:
@@ -117,7 +126,11 @@ class Setup:
         self.slices.changed.connect(self._chosen)
         for box in (self.slices_from, self.slices_to):
             box.changed.connect(self.tell)
+        for field in (self._where.region, self._where.region_layer):
+            field.changed.connect(self.tell)
         self._viewer.dims.events.point.connect(self._moved)
+        self._view.timeout.connect(self._looked)
+        getattr(self._viewer, "scene", self._viewer).camera.events.connect(self._looking)
         self.outlook.destroyed.connect(self.close)
         self.refresh()
         self.look()
@@ -141,12 +154,19 @@ class Setup:
         self.slices.visible = len(self.slices.choices) > 1
         self._chosen()
 
-    def index(self, image: Layer) -> Index:
-        """Index of the part of the layer's data that is to be deblurred."""
+    def index(self, image: Layer, options: Options) -> Index:
+        """Index of the part of the layer's data that is to be deblurred: the region in the slices.
+
+        Raises
+        ------
+        InvalidInput
+            If there is no such region, or if it is too small.
+        """
         between = (self.slices_from.value, self.slices_to.value)
-        return part.index_of(
-            image, self.slices.value or part.ALL, between, self._viewer.dims, self._channel_axis
-        )
+        choice = self.slices.value or part.ALL
+        slices = part.index_of(image, choice, between, self._viewer.dims, self._channel_axis)
+        within = self._where.index(image, options)
+        return tuple(a if b == slice(None) else b for a, b in zip(slices, within, strict=True))
 
     def _choices(self, _widget: Any) -> list[tuple[str, str | int]]:
         image = self._image.value
@@ -171,6 +191,15 @@ class Setup:
 
     def _moved(self, *_: Any) -> None:
         if not self._closed and self.slices.value == part.THIS:
+            self.tell()
+
+    def _looking(self, *_: Any) -> None:
+        """Wait until the camera rests."""
+        if not self._closed and self._where.region.value == region.VIEW:
+            self._view.start(_SETTLED)
+
+    def _looked(self) -> None:
+        if self._where.region.value == region.VIEW:
             self.tell()
 
     @property
@@ -212,11 +241,11 @@ class Setup:
             self.outlook.setText("Open an image first.")
             return
         try:
-            index = self.index(image)
-            what = part.in_words(image, index, self._channel_axis)
             options = Options.from_keywords(
                 rgb=bool(image.rgb), **{name: self._options[name].value for name in _TIMED}
             )
+            index = self.index(image, options)
+            what = part.in_words(image, index, self._channel_axis)
             self.outlook.setText(f"{what}\n{self._time(part.cut_shape(image, index), with_threads(options))}")
         except VdipError as error:
             self.outlook.setText(str(error))
