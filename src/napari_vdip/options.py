@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import operator
 import types
 import typing
@@ -314,7 +315,12 @@ PRESETS: dict[str, Preset] = {
 
 def type_of(name: str) -> Any:
     """Type of an option, as declared in `Options`."""
-    return typing.get_type_hints(Options)[name]
+    return _types()[name]
+
+
+@functools.cache
+def _types() -> dict[str, Any]:
+    return typing.get_type_hints(Options)
 
 
 def choices_of(kind: Any) -> tuple[Any, ...]:
