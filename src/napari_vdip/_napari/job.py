@@ -63,7 +63,7 @@ class Job:
         self._task = task
         self._on_progress, self._on_result = on_progress, on_result
         self._on_error, self._on_end = on_error, on_end
-        self.running = self.stopping = False
+        self.running = self.stopping = self._void = False
         self.found: Found | None = None
         data = layers.full_resolution(image)
         mask = region.cut_mask(task.options.mask, data.shape, task.axes, task.index)
@@ -86,7 +86,7 @@ class Job:
     @property
     def undoable(self) -> bool:
         """Whether there is something to be undone, or to be done again."""
-        return bool(self._preview.change)
+        return bool(self._preview.change) and not self._void
 
     @property
     def undone(self) -> bool:
@@ -121,6 +121,7 @@ class Job:
     def abandon(self) -> None:
         """End without a word; the layers stay as they are."""
         self._preview.stop()
+        self._preview.change.halt()
         self._run.abandon()
 
     def _progressed(self, progress: Progress) -> None:
@@ -142,7 +143,7 @@ class Job:
         else:
             self._preview.stop()
             self._preview.change.undo()
-            self._preview.forget()
+            self._void = True
         self._on_error(error)
 
     def _ended(self) -> None:

@@ -90,6 +90,7 @@ class Preview:
 
     def forget(self) -> None:
         """Give up the way back; the layers of the run are still known."""
+        self.change.flush()
         self.change = undo.Change(self._viewer)
 
     def finish(self, result: Result) -> None:

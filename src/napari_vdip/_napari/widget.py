@@ -198,8 +198,8 @@ class DeblurWidget(Container[Widget]):
                 running=self._running,
                 stopping=job is not None and job.stopping,
                 paused=job is not None and job.paused,
-                undo=job is not None and job.undoable,
-                redo=job is not None and job.undone,
+                undo=job is not None and job.undoable and not job.undone,
+                redo=job is not None and job.undoable and job.undone,
                 kernel_for_image=part,
                 kernel_for_slices=slices,
             )
