@@ -219,8 +219,8 @@ class DeblurWidget(Container[Widget]):
             options = self._read(image)
             index = self._setup.index(image, options)
             axes = region.spatial_axes(image, options.channel_axis)
-            self._launch(image, Task(weakref.ref(image), options, index, axes))
             self._setup.keep()
+            self._launch(image, Task(weakref.ref(image), options, index, axes))
         except VdipError as error:
             self._failed(error)
 
