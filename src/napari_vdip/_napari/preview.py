@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_vdip.result import Progress, Result
 
 INTERVAL = 0.5  # s; at most so often are the layers of a running fit renewed
+_BETWEEN = 100  # ms between two new layers: each halts the window for some 50 ms
 
 
 class Preview:
@@ -114,32 +115,30 @@ class Preview:
 
     def _show_pending(self) -> None:
         result, self._pending = self._pending, None
-        if result is not None:
-            if self._layers:
-                self._update(result)
-            else:
-                self._open(result)
-            self._shown_at = time.monotonic()
-
-    def _update(self, result: Result) -> None:
-        """Renew the layers that are still there."""
-        for role, data in layers.data_of(result, self._source).items():
+        if result is None:
+            return
+        made = layers.data_of(result, self._source)
+        for role, data in made.items():
             layer = self.layer(role)
             if layer is not None:
                 self._renew(layer, data, result)
                 if role == "kernel":  # it sharpens by orders of magnitude: its peak is always white
                     self._adjust(role, layer, (0.0, layers.peak(data)))
+        missing = [role for role in made if role not in self._layers]
+        if missing:
+            self._open(missing[0], result)
+        if missing[1:]:
+            self._pending = result
+            self._timer.start(_BETWEEN)
+        self._shown_at = time.monotonic()
 
-    def _open(self, result: Result) -> None:
-        """Begin with image and kernel; the uncertainty means nothing before the end."""
-        made = dict(zip(layers.ROLES[:2], layers.from_result(result, self._source), strict=False))
+    def _open(self, role: str, result: Result) -> None:
+        """Begin with a layer."""
+        made = dict(zip(layers.ROLES, layers.from_result(result, self._source), strict=False))
         low, high = self._source.contrast_limits
         if np.isfinite((low, high)).all() and low < high:
-            made["deblurred"][1]["contrast_limits"] = (
-                low,
-                high,
-            )  # steady, whatever the first steps look like
-        self._begin(made)
+            made["deblurred"][1]["contrast_limits"] = (low, high)  # steady from the first step on
+        self._begin({role: made[role]})
 
     def _begin(self, made: dict[str, layers.LayerTuple]) -> None:
         """Add layers, or take over those of the run before, and select the image once."""
