@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float32]
 
 STAGES = ("pre-fit", "bound", "SSIM", "fit", "polish", "polish")
-_CHUNK_SECONDS = 0.2
+# As often as a result is read out and shown: more often would only cost time.
+_CHUNK_SECONDS = 0.5
 # From this kernel size on the FFT is the faster way, most of all backwards (docs/benchmarks/levin.md).
 _FFT_FROM = 5
 
@@ -104,7 +105,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
     """All constants of a program for an image of this size."""
     options = setting.options
     preset = PRESETS[options.preset]
-    method = options.method or preset.method
+    method = options.method_used
     kernel_height, kernel_width = setting.kernel_size
     total = preset.iterations if options.iterations is None else options.iterations
     share = total / preset.iterations
@@ -159,7 +160,9 @@ def solve(
     Yields
     ------
     Progress
-        After every chunk of steps, about every 0.2 s; a step that takes longer is a chunk.
+        After every chunk of steps, about every 0.5 s; a step that takes longer is a chunk. The
+        generator may be left at any of them and go on later, in another thread too, without
+        a difference in the result: the time in between does not count.
 
     Returns
     -------
@@ -170,18 +173,24 @@ def solve(
     VdipError
         Whatever goes wrong, torch's own errors included.
     """
-    frame = arrays.frame(plane, mask, setting.options.rgb, setting.options.noise == "poisson")
-    with _torch_errors(frame.y.shape), _threads(setting.options.threads):
-        loop = _started(frame, setting, seed)
+    frame = arrays.frame(plane, mask, setting.options.rgb, setting.options.noise_used == "poisson")
+    threads = setting.options.threads
+    with _torch_errors(frame.y.shape):
+        with _threads(threads):
+            loop = _started(frame, setting, seed)
         program, started, chunk = loop.program, time.perf_counter(), 1
         times: list[tuple[int, float]] = [(0, 0.0)]
         while program.done < program.steps:
             stage = STAGES[program.stage()]
-            loop.run(chunk)
-            seconds = time.perf_counter() - started
-            pace = (seconds - times[-1][1]) / (program.done - times[-1][0])
-            chunk = max(1, min(2 * chunk, int(_CHUNK_SECONDS / max(pace, 1e-6))))
-            times.append((program.done, seconds))
+            # The number of threads belongs to torch, not to this fit: it is set only while torch works.
+            with _threads(threads):
+                loop.run(chunk)
+                seconds = time.perf_counter() - started
+                pace = (seconds - times[-1][1]) / (program.done - times[-1][0])
+                chunk = max(1, min(2 * chunk, int(_CHUNK_SECONDS / max(pace, 1e-6))))
+                times.append((program.done, seconds))
+                result = _read_out(program, frame, setting, seed, times)
+            left = time.perf_counter()
             yield Progress(
                 stage=stage,
                 step=program.done,
@@ -190,9 +199,9 @@ def solve(
                 slices=1,
                 seconds=seconds,
                 seconds_left=seconds / program.done * (program.steps - program.done),
-                result=_read_out(program, frame, setting, seed, times),
+                result=result,
             )
-        result = _read_out(program, frame, setting, seed, times)
+            started += time.perf_counter() - left
         if not np.isfinite(result.image).all():
             raise Diverged("the fit ended without finite values; try another seed, or preset='paper'")
         return result
@@ -279,13 +288,15 @@ def _report(
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
-        "method": options.method or preset.method,
+        "method": options.method_used,
+        "noise": options.noise_used,
         "preset": asdict(preset),
         "kernel_size": list(setting.kernel_size),
         "kernel_size_reason": setting.kernel_size_reason,
         "noise_std": frame.noise_std * frame.scale,
         "uncertainty": "one standard deviation of each pixel under the model, the kernel held",
         "steps": program.done,
+        "partial": not finished,
         "seconds": round(seconds, 3),
         "stop_reason": "finished" if finished else f"stopped at step {program.done} of {program.steps}",
         "warnings": _warnings(setting, kernel, finished),

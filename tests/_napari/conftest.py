@@ -26,7 +26,13 @@ class FakeFit:
     kernel_shape: tuple[int, int] = (5, 7)
     image: Any = None
     options: Any = None
+    stage: str = "fit"
+    gain: float = 1.0
+    std: float = 0.5
+    grows: bool = False  # image and kernel get brighter with each step
+    fails_at: int = 1  # step of `error`
     closed: bool = False
+    open: int = 0  # fits that have begun and not ended
 
     def __call__(self, image, options):
         self.image, self.options, self.closed = image, options, False
@@ -34,31 +40,38 @@ class FakeFit:
         spatial = data.shape[:-1] if options.rgb else data.shape
         slices = int(np.prod(spatial[:-2], dtype=int))
         total = self.steps * slices
+        self.open += 1
         try:
             for step in range(total):
                 time.sleep(self.pause)
-                if self.error is not None and step == 1:
+                if self.error is not None and step == self.fails_at:
                     raise self.error
-                result = self.result(data, spatial, f"stopped at step {step + 1} of {total}")
-                yield Progress("fit", step + 1, total, step // self.steps, slices, 1.0, 75.0, result)
+                result = self.result(data, spatial, f"stopped at step {step + 1} of {total}", step)
+                yield Progress(self.stage, step + 1, total, step // self.steps, slices, 1.0, 75.0, result)
             return self.result(data, spatial, "finished")
         finally:
             self.closed = True
+            self.open -= 1
 
-    def result(self, data, spatial, stop_reason):
+    def result(self, data, spatial, stop_reason, step=0):
         """Return the image itself as the result."""
         kernel = np.zeros((*spatial[:-2], *self.kernel_shape), np.float32)
         kernel[..., self.kernel_shape[0] // 2, self.kernel_shape[1] // 2] = 1
-        image = data.astype(np.float32)
+        factor = self.gain + self.grows * step
+        kernel, image = kernel * factor, data.astype(np.float32) * np.float32(factor)
         report = {
+            "options": self.options.as_dict(),
+            "device": "cpu (fake)",
+            "steps": self.steps,
             "kernel_size": list(self.kernel_shape),
             "kernel_size_reason": "given",
             "stop_reason": stop_reason,
+            "partial": stop_reason != "finished",
             "warnings": list(self.warnings),
             "seconds": 61.0,
         }
         nothing = np.zeros(0)
-        return Result(image, np.full_like(image, 0.5), kernel, History(*(nothing,) * 5), report)
+        return Result(image, np.full_like(image, self.std), kernel, History(*(nothing,) * 5), report)
 
 
 @pytest.fixture
@@ -68,9 +81,15 @@ def fake_fit(monkeypatch):
     return fit
 
 
+@pytest.fixture(autouse=True)
+def napari_config(tmp_path, monkeypatch):
+    """Keep processes that a test starts away from the settings of whoever runs the tests."""
+    monkeypatch.setenv("NAPARI_CONFIG", str(tmp_path / "settings.yaml"))
+
+
 @pytest.fixture
-def plugin(npe2pm):
-    """Register the manifest of this source tree, and no other plugin."""
+def plugin(npe2pm, plugin_settings):
+    """Register the manifest of this source tree, and no other plugin, with the settings of a first start."""
     with npe2pm.tmp_plugin(manifest=str(MANIFEST)) as registered:
         yield registered
 

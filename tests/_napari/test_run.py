@@ -61,10 +61,23 @@ def test_errors_of_ours_are_not_changed(fake_fit):
         next(steps)
 
 
-def test_a_worker_that_is_quit_ends_the_fit(fake_fit, qapp):
-    worker = run.FitWorker(run.Fit(np.ones((8, 8)), Options(), "cells"))
-    worker.yielded.connect(lambda _progress: worker.quit())
+def test_a_worker_that_is_quit_leaves_the_fit_to_the_next(fake_fit, qapp):
+    steps, seen = run.Fit(np.ones((8, 8)), Options(), "cells").steps(), []
+    worker = run.FitWorker("first", steps)
+    worker.yielded.connect(lambda progress: (seen.append(progress.step), worker.quit()))
     worker.run()  # in this thread
+    assert (seen, fake_fit.closed) == ([1], False)
+    worker = run.FitWorker("second", steps)
+    worker.yielded.connect(lambda progress: seen.append(progress.step))
+    worker.run()
+    assert (seen, fake_fit.closed) == ([1, 2, 3], True)
+
+
+def test_a_worker_that_shall_discard_ends_the_fit(fake_fit, qapp):
+    worker = run.FitWorker("title", run.Fit(np.ones((8, 8)), Options(), "cells").steps())
+    worker.discard = True
+    worker.yielded.connect(lambda _progress: worker.quit())
+    worker.run()
     assert fake_fit.closed
 
 

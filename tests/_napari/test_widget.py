@@ -43,6 +43,10 @@ def press(button):
     button.native.click()
 
 
+def offered(button):
+    return not button.native.isHidden()
+
+
 def is_back(widget):
     return widget.run.enabled and not widget.stop.enabled
 
@@ -271,7 +275,7 @@ class TestARun:
         qtbot.waitUntil(lambda: "of 10,000" in widget.status.text())
         assert widget.status.text().endswith("1:15 left")
         assert widget.progress_bar.maximum() == 10_000
-        assert [bar.desc for bar in progress._all_instances] == ["deblurring cells"]
+        assert [bar.desc for bar in progress._all_instances] == ["deblurring cells, fit"]
         press(widget.stop)
         qtbot.waitUntil(lambda: is_back(widget))
         assert not progress._all_instances
@@ -285,7 +289,7 @@ class TestARun:
         press(widget.run)
         qtbot.waitUntil(lambda: "slice 2 of 300" in widget.status.text())
         (bar,) = progress._all_instances
-        assert bar.desc.startswith("deblurring stack, slice 2 of 300")
+        qtbot.waitUntil(lambda: bar.desc.startswith("deblurring stack, slice 2 of 300, fit"))
         assert bar.total == 6_000
         assert bar.n >= 21
         press(widget.stop)
@@ -397,10 +401,13 @@ class TestClosing:
         widget = open_dock()
         press(widget.run)
         qtbot.waitUntil(lambda: "step" in widget.status.text())
+        qtbot.waitUntil(lambda: "cells uncertainty" in viewer.layers)
         widget.native.parent().destroyOnClose()
         qtbot.waitUntil(lambda: fake_fit.closed)
-        qtbot.wait(100)
-        assert names(viewer) == ["cells"]
+        seen = viewer.layers["cells deblurred"].data
+        qtbot.wait(700)
+        assert viewer.layers["cells deblurred"].data is seen
+        assert viewer.layers["cells deblurred"].metadata["napari-vdip"]["partial"]
 
     def test_hiding_the_dock_does_not(self, viewer, open_dock, qtbot, fake_fit):
         fake_fit.steps = 30

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     LayerTuple = tuple[Any, dict[str, Any], str]
 
-_METADATA_KEY = "napari-vdip"
+METADATA_KEY = "napari-vdip"  # of a layer's metadata: the report of the fit it came from
+ROLES = ("deblurred", "kernel", "uncertainty")  # what a fit makes, in the order of the layers
 _KERNEL_GAP = 0.05  # of the image's width, between the image and its kernel
+_ENOUGH = 1_000_000  # values that are looked at to find contrast limits: all would halt the viewer
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ class Source:
         Intensities shown as black and white.
     channel_axis : int or None
         Axis of channels, with which it is deblurred.
+    start, whole : tuple of int or None
+        Where a part that is deblurred alone begins in the layer's data, and the shape of these,
+        both without colours. None: all of it is deblurred.
     """
 
     name: str
@@ -52,6 +57,8 @@ class Source:
     looks: dict[str, Any]
     contrast_limits: tuple[float, float]
     channel_axis: int | None = None
+    start: tuple[int, ...] | None = None
+    whole: tuple[int, ...] | None = None
 
 
 def record(layer: Layer, channel_axis: int | None = None) -> Source:
@@ -136,68 +143,84 @@ def from_result(result: Result, source: Source) -> list[LayerTuple]:
         The uncertainty is hidden at first, as it would cover the image; it is left out
         where the method has none.
     """
-    metadata = {"metadata": {_METADATA_KEY: result.report}}
-    made = [_image(result, source), _kernel(result, source)]
-    if np.isfinite(result.uncertainty).any():
-        made.append(_uncertainty(result, source))
-    return [(data, {**keywords, **metadata}, "image") for data, keywords in made]
+    metadata = {"metadata": {METADATA_KEY: result.report}}
+    makers = {"deblurred": _image, "kernel": _kernel, "uncertainty": _uncertainty}
+    return [
+        (data, {**makers[role](result, source), **metadata}, "image")
+        for role, data in data_of(result, source).items()
+    ]
 
 
-def _image(result: Result, source: Source) -> tuple[Any, dict[str, Any]]:
-    keywords = {
+def data_of(result: Result, source: Source) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of the layers that a result makes, by their roles; views, so that it costs next to nothing."""
+    made = {"deblurred": result.image, "kernel": result.kernel}
+    if result.kernel.ndim > 2:
+        # (slices..., Kh, Kw) -> the order of the layer's axes, which a last axis of channels changes
+        made["kernel"] = np.moveaxis(result.kernel, (-2, -1), _spatial(result, source))
+    if _finite(result.uncertainty).size:
+        # An alpha channel has no uncertainty: with it, the layer would be transparent.
+        made["uncertainty"] = result.uncertainty[..., :3] if source.rgb else result.uncertainty
+    return made
+
+
+def _image(result: Result, source: Source) -> dict[str, Any]:
+    return {
         "name": f"{source.name} deblurred",
         "rgb": source.rgb,
         "contrast_limits": _like_source(result.image, source.contrast_limits),
         **source.looks,
         **source.geometry,
     }
-    return result.image, keywords
 
 
-def _uncertainty(result: Result, source: Source) -> tuple[Any, dict[str, Any]]:
-    # An alpha channel has no uncertainty: with it, the layer would be transparent.
-    data = result.uncertainty[..., :3] if source.rgb else result.uncertainty
-    keywords = {
+def _uncertainty(result: Result, source: Source) -> dict[str, Any]:
+    return {
         "name": f"{source.name} uncertainty",
         "rgb": source.rgb,
-        "contrast_limits": _spread(data),
+        "contrast_limits": _spread(data_of(result, source)["uncertainty"]),
         "colormap": "magma",
         "visible": False,
         **source.geometry,
     }
-    return data, keywords
 
 
-def _kernel(result: Result, source: Source) -> tuple[Any, dict[str, Any]]:
-    """Kernel layer, right of the image: the same pixels in the same world, shifted by its width."""
-    shape = result.image.shape[:-1] if source.rgb else result.image.shape
-    axes = [axis for axis in range(len(shape)) if axis != _positive(source.channel_axis, len(shape))]
-    height_axis, width_axis = axes[-2:]
-    # (slices..., Kh, Kw) -> the order of the layer's axes, which a last axis of channels changes
-    kernel = np.moveaxis(result.kernel, (-2, -1), (height_axis, width_axis))
-    offset = np.zeros(len(shape))
-    offset[width_axis] = shape[width_axis] + max(2, round(_KERNEL_GAP * shape[width_axis]))
-    geometry = {
-        **source.geometry,
-        "translate": source.geometry["translate"] + _linear(source.geometry) @ offset,
-    }
-    top = float(np.max(kernel, initial=0.0, where=np.isfinite(kernel)))
-    keywords = {
+def _kernel(result: Result, source: Source) -> dict[str, Any]:
+    """Kernel layer, right of the whole image: the same pixels in the same world, shifted by its width."""
+    height_axis, width_axis = _spatial(result, source)
+    width = (source.whole or result.image.shape)[width_axis]
+    offset = np.zeros(len(source.geometry["scale"]))
+    offset[width_axis] = width + max(2, round(_KERNEL_GAP * width))
+    if source.start is not None:  # the geometry is that of the part
+        offset[[height_axis, width_axis]] -= np.take(source.start, (height_axis, width_axis))
+    return {
         "name": f"{source.name} kernel",
         "rgb": False,
-        "contrast_limits": (0.0, top if top > 0 else 1.0),
+        "contrast_limits": (0.0, peak(result.kernel)),
         "colormap": "gray",
         "interpolation2d": "nearest",
-        **geometry,
+        **source.geometry,
+        "translate": source.geometry["translate"] + linear(source.geometry) @ offset,
     }
-    return kernel, keywords
+
+
+def peak(kernel: npt.NDArray[Any]) -> float:
+    """Value of a kernel that is shown as white: its largest one, or 1 if there is none."""
+    top = float(np.max(kernel, initial=0.0, where=np.isfinite(kernel)))
+    return top if top > 0 else 1.0
+
+
+def _spatial(result: Result, source: Source) -> tuple[int, int]:
+    """Axes of height and width."""
+    ndim = result.image.ndim - source.rgb
+    axes = [axis for axis in range(ndim) if axis != _positive(source.channel_axis, ndim)]
+    return axes[-2], axes[-1]
 
 
 def _positive(axis: int | None, ndim: int) -> int | None:
     return None if axis is None else axis % ndim
 
 
-def _linear(geometry: dict[str, Any]) -> npt.NDArray[np.float64]:
+def linear(geometry: dict[str, Any]) -> npt.NDArray[np.float64]:
     """Linear part of a layer's own transform (without `affine`): pixels to world, (n, n)."""
     from napari.utils.transforms import Affine
 
@@ -209,7 +232,7 @@ def _linear(geometry: dict[str, Any]) -> npt.NDArray[np.float64]:
 def _like_source(data: npt.NDArray[Any], limits: tuple[float, float]) -> tuple[float, float]:
     """Contrast limits of the source, so that both look alike, unless they would hide the data."""
     low, high = limits
-    finite = data[np.isfinite(data)]
+    finite = _finite(data)
     if np.isfinite(limits).all() and low < high and (not finite.size or low <= np.median(finite) <= high):
         return limits
     return _spread(data)
@@ -217,10 +240,17 @@ def _like_source(data: npt.NDArray[Any], limits: tuple[float, float]) -> tuple[f
 
 def _spread(data: npt.NDArray[Any]) -> tuple[float, float]:
     """Contrast limits that leave out the extremes; valid for constant and for absent data too."""
-    finite = data[np.isfinite(data)]
+    finite = _finite(data)
     if not finite.size:
         return 0.0, 1.0
     low, high = (float(value) for value in np.percentile(finite, (0.5, 99.5)))
     if high - low <= 1e-6 * max(abs(low), abs(high)):  # float32 tells them apart no better
         high = low + max(abs(low), 1e-6)
     return low, high
+
+
+def _finite(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Finite values of an array, (n,): all, or of a large one evenly spread ones."""
+    values = data.reshape(-1)[:: data.size // _ENOUGH | 1]  # odd: columns and colours come by in turn
+    finite: npt.NDArray[Any] = values[np.isfinite(values)]
+    return finite

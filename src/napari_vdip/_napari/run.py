@@ -2,7 +2,8 @@
 
 A worker of napari is a generator. It emits ``yielded`` while it works and then one of
 ``returned``, ``aborted`` (after ``quit()``, seen at the next yield) and ``errored``; ``finished``
-comes last, except after a RuntimeError, which it would swallow: hence `Fit.steps`.
+comes last, except after a RuntimeError, which it would swallow: hence `Fit.steps`. The fit is a
+generator of its own: a worker that was quit leaves it as it is, and the next one goes on.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from napari import Viewer
 from napari.qt.threading import create_worker
-from napari.utils import progress as napari_progress
 from qtpy.QtCore import QCoreApplication, QThreadPool
 from superqt.utils import GeneratorWorker
 
+from napari_vdip._napari.bar import Bar
 from napari_vdip.errors import VdipError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _EXIT_WAIT = 5000  # ms that the process waits for a run at its end
 
 @dataclass(frozen=True)
 class Fit:
-    """What a worker does. Its text is what napari shows when it is closed during the run.
+    """What a run does. Its text is what napari shows when it is closed during the run.
 
     Attributes
     ----------
@@ -76,31 +77,55 @@ class Fit:
 
 
 class FitWorker(GeneratorWorker["Progress", None, "Result"]):
-    """Generator worker of a `Fit`. When it was quit, it also ends what the fit has begun.
+    """Drives a fit from where it is to its end, or until it is asked to quit.
 
-    It is superqt's worker and not napari's, which would show each error and each Python
+    A fit that was quit is left as it is, for another worker to go on with, unless `discard` is
+    set. The worker is superqt's and not napari's, which would show each error and each Python
     warning in a pop-up of its own.
+
+    Parameters
+    ----------
+    title : object
+        Its text is what napari shows when it is closed during the run.
+    steps : generator of Progress
+        The fit.
     """
 
-    def __init__(self, fit: Fit) -> None:
-        steps = fit.steps()
+    def __init__(self, title: object, steps: Generator[Progress, None, Result]) -> None:
+        self.title = title
+        self.discard = False
+        self._steps: Generator[Progress, None, Result] | None = steps
+        super().__init__(self._forward)
 
-        def forward() -> Generator[Progress, None, Result]:
-            return (yield from steps)
-
-        super().__init__(forward)
-        self._steps = steps
+    def _forward(self) -> Generator[Progress, None, Result]:
+        # Not ``yield from``: that would end the fit together with its worker.
+        steps = self._steps
+        assert steps is not None
+        while True:
+            try:
+                progress = next(steps)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            yield progress
 
     def work(self) -> Any:
         """Run until the end, an error or a quit, in the worker's thread."""
         try:
             return super().work()
         finally:
-            self._steps.close()
+            if self.discard and self._steps is not None:
+                self._steps.close()
+            # napari keeps every worker for as long as its window is open; the fit it shall not keep.
+            self._steps = None
+            self._gen.close()
 
 
 class Run:
     """One run and its callbacks, all of them called in the main thread.
+
+    It goes from `start` to `on_end`. If it was stopped on the way, the fit waits in memory, and
+    a further `start` goes on with it, until `close`.
 
     Parameters
     ----------
@@ -128,31 +153,62 @@ class Run:
     ) -> None:
         self._on_progress, self._on_result = on_progress, on_result
         self._on_error, self._on_end = on_error, on_end
+        self._name, self._title = fit.name, str(fit)
+        self._steps = fit.steps()
         self._last: Progress | None = None
-        self._abandoned = False
-        self._bar = Bar(fit.name)
-        # _ignore_errors: otherwise superqt raises the error once more in the main thread.
-        self._worker = create_worker(fit, _worker_class=FitWorker, _ignore_errors=True, _start_thread=False)
-        self._worker.yielded.connect(self._yielded)
-        self._worker.returned.connect(self._returned)
-        self._worker.aborted.connect(self._aborted)
-        self._worker.errored.connect(self._errored)
-        self._worker.warned.connect(_log_warning)
-        self._worker.finished.connect(self._finished)
+        self._bar: Bar | None = None
+        self._worker: FitWorker | None = None
+        self._abandoned = self._suspended = False
+
+    @property
+    def suspended(self) -> bool:
+        """Whether it was stopped and can go on."""
+        return self._suspended
+
+    @property
+    def last(self) -> Progress | None:
+        """What was reported last; None before the first step and when nothing is kept any more."""
+        return self._last
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread, or start another one that goes on where the last was stopped."""
+        self._suspended = False
+        self._bar = Bar(self._name)
+        # _ignore_errors: otherwise superqt raises the error once more in the main thread.
+        worker = create_worker(
+            self._title, self._steps, _worker_class=FitWorker, _ignore_errors=True, _start_thread=False
+        )
+        worker.yielded.connect(self._yielded)
+        worker.returned.connect(self._returned)
+        worker.aborted.connect(self._aborted)
+        worker.errored.connect(self._errored)
+        worker.warned.connect(_log_warning)
+        worker.finished.connect(self._finished)
+        self._worker = worker
         atexit.register(self._wait)
-        self._worker.start()
+        worker.start()
 
     def stop(self) -> None:
-        """Ask for the end; it comes at the fit's next yield, with what has been reached."""
-        self._worker.quit()
+        """Ask for a halt; it comes at the fit's next yield, with what has been reached."""
+        if self._worker is not None:
+            self._worker.quit()
+
+    def close(self) -> None:
+        """Give up a fit that waits: its memory is free afterwards."""
+        self._suspended = False
+        self._steps.close()
+        self._last = None
+        atexit.unregister(self._wait)
 
     def abandon(self) -> None:
         """End the run without another call back: its widget is being closed."""
         self._abandoned = True
-        self._bar.close()
+        if self._worker is None:
+            self.close()
+            return
+        if self._bar is not None:
+            self._bar.close()
+        self._worker.discard = True
         self._worker.quit()
 
     def _wait(self) -> None:
@@ -172,7 +228,8 @@ class Run:
         if not self._abandoned:
             self._last = progress
             self._on_progress(progress)
-            self._bar.show(progress)  # last: it may handle events
+            if self._bar is not None:
+                self._bar.show(progress)  # last: it may handle events
 
     def _returned(self, result: Result) -> None:
         if not self._abandoned:
@@ -180,6 +237,7 @@ class Run:
 
     def _aborted(self) -> None:
         if not self._abandoned:
+            self._suspended = self._last is not None
             self._on_result(self._last.result if self._last else None)
 
     def _errored(self, error: Exception) -> None:
@@ -187,55 +245,13 @@ class Run:
             self._on_error(error)
 
     def _finished(self) -> None:
-        atexit.unregister(self._wait)
-        self._bar.close()
-        if not self._abandoned:
-            self._on_end()
-
-
-class Bar:
-    """Progress bar in napari's activity dialog, over all slices of a stack.
-
-    A stack has no second bar nested in it: napari 0.9 with PyQt6 crashes (null pointers in
-    ``findChildren``) when nested bars end while the activity dialog is closed. Each change of a
-    bar lets napari handle events, so any call below may happen within another.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._bar: Any = None
-        self._changing = self._closed = False
-
-    def show(self, progress: Progress) -> None:
-        """Show where a fit is."""
-        if self._changing or self._closed:
-            return
-        self._changing = True
-        try:
-            self._change(progress)
-        finally:
-            self._changing = False
-            if self._closed:
-                self._remove()
-
-    def close(self) -> None:
-        """Remove the bar for good."""
-        self._closed = True
-        if not self._changing:
-            self._remove()
-
-    def _change(self, progress: Progress) -> None:
-        if self._bar is None:
-            self._bar = napari_progress(total=progress.steps, desc=f"deblurring {self._name}")
-        if progress.slices > 1:
-            at = f"slice {progress.slice_index + 1} of {progress.slices}"
-            self._bar.set_description(f"deblurring {self._name}, {at}")
-        self._bar.update(progress.step - self._bar.n)
-
-    def _remove(self) -> None:
+        self._worker = None
         if self._bar is not None:
             self._bar.close()
-            self._bar = None
+        if self._abandoned or not self._suspended:
+            self.close()
+        if not self._abandoned:
+            self._on_end()
 
 
 def with_threads(options: Options) -> Options:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import Container, PushButton, Widget
+from magicgui.widgets import Container, Widget
 from napari.utils.notifications import notification_manager, show_error, show_warning
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QToolButton
+from qtpy.QtWidgets import QLabel, QProgressBar, QToolButton
 
-from napari_vdip._napari import form, layers
-from napari_vdip._napari.run import Fit, Run, duration, message, with_threads
+from napari_vdip._napari import copying, form, layers, region
+from napari_vdip._napari.buttons import Buttons, Offers
+from napari_vdip._napari.job import Job
+from napari_vdip._napari.reuse import Task
+from napari_vdip._napari.run import duration, message, with_threads
+from napari_vdip._napari.setup import Setup
+from napari_vdip._napari.where import Where
 from napari_vdip.errors import VdipError
 from napari_vdip.options import Options
+from napari_vdip.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +48,8 @@ class DeblurWidget(Container[Widget]):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._viewer = viewer
-        self._run: Run | None = None
+        self._job: Job | None = None  # the last one: at work, stopped, or done
+        self._jobs: weakref.WeakKeyDictionary[Layer, Job] = weakref.WeakKeyDictionary()
         self._shown_image: Layer | None = None
         self._image_box = form.LayerBox(
             name="image",
@@ -53,17 +61,27 @@ class DeblurWidget(Container[Widget]):
         choices["channel_axis"] = self._axes
         self._options: dict[str, Any] = {item.name: form.widget_of(item, choices) for item in form.fields()}
         self._advanced = [self._options[item.name] for item in form.fields() if item.metadata["advanced"]]
-        basic = [option for option in self._options.values() if option not in self._advanced]
-        self._run_button = PushButton(
-            name="run", text="Run", tooltip="Deblur the image; the results are added as layers."
-        )
-        self._stop_button = PushButton(
-            name="stop", text="Stop", tooltip="Stop, and add what has been reached as layers."
-        )
-        buttons = [self._run_button, self._stop_button]
-        super().__init__(widgets=[self._image_box, *basic, *self._advanced, *buttons])
-        self._arrange(toggle_at=1 + len(basic))
+        self._where = Where(viewer, self._layers("Shapes"))
+        self._setup = Setup(viewer, self._image_box, self._options, self._where)
+        self._buttons = Buttons()
+        basic = [
+            option
+            for option in self._options.values()
+            if option not in self._advanced and option not in self._setup.fields
+        ]
+        above = [
+            self._image_box,
+            *self._setup.fields,
+            self._where.region,
+            self._where.region_layer,
+            *basic,
+            self._where.results,
+        ]
+        buttons = [*self._buttons.all, *self._setup.buttons]
+        super().__init__(widgets=[*above, *self._advanced, *buttons])
+        self._arrange(toggle_at=len(above))
         self._connect()
+        self._setup.connect()
         self._choose_selected()
         self._enable()
 
@@ -73,6 +91,7 @@ class DeblurWidget(Container[Widget]):
         if self._initialized:
             if self._image_box.value is None:
                 self._choose_selected()
+            self._where.refresh()
             self._image_changed()
 
     def _layers(self, *kinds: str) -> Callable[[Any], list[Layer]]:
@@ -114,12 +133,11 @@ class DeblurWidget(Container[Widget]):
         self._unfold(False)
         layout.insertWidget(toggle_at, self.fold)
         layout.insertWidget(0, about)
-        row = QHBoxLayout()
-        row.setContentsMargins(5, 0, 0, 0)  # where magicgui's labels begin
-        for button in (self._run_button, self._stop_button):
-            layout.removeWidget(button.native)
-            row.addWidget(button.native)
-        layout.addLayout(row)
+        self._where.refresh()
+        self.outlook = self._setup.outlook
+        layout.addWidget(self.outlook)
+        self._buttons.arrange(layout)
+        self._setup.arrange_buttons(layout)
         self.progress_bar = QProgressBar()
         self.progress_bar.setVisible(False)
         self.status = QLabel()
@@ -134,8 +152,15 @@ class DeblurWidget(Container[Widget]):
             option.visible = unfolded
 
     def _connect(self) -> None:
-        self._run_button.changed.connect(self._start)
-        self._stop_button.changed.connect(self._stop)
+        buttons = self._buttons
+        buttons.run.changed.connect(self._start)
+        buttons.stop.changed.connect(self._stop)
+        buttons.resume.changed.connect(self._continue)
+        buttons.undo.changed.connect(self._undo)
+        buttons.apply_kernel.changed.connect(lambda: self._reuse(Task.for_image))
+        buttons.all_slices.changed.connect(lambda: self._reuse(Task.for_slices))
+        self._setup.copy_python.changed.connect(lambda: self._copy("Python code", Recipe.as_python))
+        self._setup.copy_command.changed.connect(lambda: self._copy("Command", Recipe.as_command))
         self._image_box.changed.connect(self._image_changed)
         self._options["kernel"].changed.connect(self._enable)
         self.native_parent_changed.connect(self._parent_changed)
@@ -149,9 +174,10 @@ class DeblurWidget(Container[Widget]):
             self._abandon()
 
     def _abandon(self, *_: Any) -> None:
-        if self._run is not None:
-            self._run.abandon()
-            self._run = None
+        self._setup.close()
+        if self._job is not None:
+            self._job.abandon()
+            self._job = None
 
     def _image_changed(self, *_: Any) -> None:
         image = self._image_box.value
@@ -160,36 +186,88 @@ class DeblurWidget(Container[Widget]):
             axis = self._options["channel_axis"]
             axis.reset_choices()
             axis.value = None if image is None else layers.channel_axis(image)
+        self._setup.refresh()
         self._enable()
 
     def _enable(self, *_: Any) -> None:
-        running = self._run is not None
-        self._run_button.enabled = not running and self._image_box.value is not None
-        self._stop_button.enabled = running
-        self.progress_bar.setVisible(running)
+        job = self._job
+        part, slices = job.found.leaves() if job and job.found else (False, False)
+        self._buttons.show(
+            Offers(
+                image=self._image_box.value is not None,
+                running=self._running,
+                stopping=job is not None and job.stopping,
+                paused=job is not None and job.paused,
+                undo=job is not None and job.undoable and not job.undone,
+                redo=job is not None and job.undoable and job.undone,
+                kernel_for_image=part,
+                kernel_for_slices=slices,
+            )
+        )
+        self.progress_bar.setVisible(self._running)
         self._options["kernel_fixed"].enabled = self._options["kernel"].value is not None
+
+    @property
+    def _running(self) -> bool:
+        return self._job is not None and self._job.running
 
     def _start(self) -> None:
         image = self._image_box.value
-        if image is None or self._run is not None:
+        if image is None or self._running:
             return
         try:
             options = self._read(image)
+            index = self._setup.index(image, options)
+            axes = region.spatial_axes(image, options.channel_axis)
+            self._setup.keep()
+            self._launch(image, Task(weakref.ref(image), options, index, axes))
         except VdipError as error:
             self._failed(error)
-            return
-        source = layers.record(image, options.channel_axis)
-        self._run = Run(
-            Fit(layers.full_resolution(image), options, source.name),
+
+    def _launch(self, image: Image, task: Task) -> None:
+        """Start a job, in place of one that waits to go on."""
+        job = Job(
+            self._viewer,
+            image,
+            task,
+            last=self._jobs.get(image) if self._where.replaces else None,
             on_progress=self._progressed,
-            on_result=lambda result: self._reached(result, source),
+            on_result=self._reached,
             on_error=self._failed,
-            on_end=self._ended,
+            on_end=self._enable,
         )
+        if self._job is not None:
+            self._job.release()
+        self._job = self._jobs[image] = job
+        self._go(job, "starting")
+
+    def _go(self, job: Job, word: str) -> None:
         self.progress_bar.setRange(0, 0)
-        self.status.setText("starting")
+        self.status.setText(word)
+        job.start()
         self._enable()
-        self._run.start()
+
+    def _continue(self) -> None:
+        if self._job is not None and self._job.paused:
+            self._go(self._job, "going on")
+
+    def _stop(self) -> None:
+        if self._job is not None and self._job.running:
+            self._job.stop()
+            self.status.setText("stopping")
+            self._enable()
+
+    def _undo(self) -> None:
+        if self._job is not None and not self._job.running:
+            self._job.undo()
+            self._enable()
+
+    def _reuse(self, widened: Callable[[Task, Any], Task]) -> None:
+        """Run on more of the image with the kernel that was found."""
+        found = None if self._job is None else self._job.found
+        image = None if found is None else found.task.image()
+        if found is not None and image is not None and not self._running:
+            self._launch(image, widened(found.task, found.kernel))
 
     def _read(self, image: Image) -> Options:
         """Options from the form and the layers."""
@@ -200,30 +278,36 @@ class DeblurWidget(Container[Widget]):
             values["mask"] = layers.to_mask(values["mask"])
         return with_threads(Options.from_keywords(rgb=bool(image.rgb), **values))
 
-    def _stop(self) -> None:
-        if self._run is not None:
-            self._stop_button.enabled = False
-            self.status.setText("stopping")
-            self._run.stop()
-
     def _progressed(self, progress: Progress) -> None:
         self.progress_bar.setRange(0, progress.steps)
         self.progress_bar.setValue(progress.step)
-        if self._stop_button.enabled:
+        if self._job is not None and not self._job.stopping:
             self.status.setText(message(progress))
 
-    def _reached(self, result: Result | None, source: layers.Source) -> None:
+    def _reached(self, result: Result | None) -> None:
         if result is None:
             self.status.setText("Stopped before the first step: there is nothing to show yet.")
             return
-        made = [
-            self._viewer.add_image(data, **keywords)
-            for data, keywords, _ in layers.from_result(result, source)
-        ]
-        self._viewer.layers.selection.active = made[0]
-        self.status.setText(summary(result))
+        self._setup.learn(result)
+        paused = self._job is not None and self._job.paused
+        self.status.setText(summary(result) + ("\nContinue goes on from here." if paused else ""))
         if result.report["warnings"]:
             show_warning("\n".join(result.report["warnings"]))
+
+    def _copy(self, what: str, write: Callable[[Recipe], str]) -> None:
+        image = self._image_box.value
+        if image is None:
+            self.status.setText("There is nothing to copy yet: open an image first.")
+            return
+        try:
+            options = self._read(image)
+            arrays = {name: self._options[name].value for name in form.LAYER_KINDS}
+            recipe = copying.recipe(image, self._setup.index(image, options), options, arrays)
+        except VdipError as error:
+            self._failed(error)
+            return
+        copying.to_clipboard(write(recipe))
+        self.status.setText(f"{what} copied.")
 
     def _failed(self, error: Exception) -> None:
         """Tell once: what a user can mend in words, what nobody foresaw with its traceback."""
@@ -232,10 +316,6 @@ class DeblurWidget(Container[Widget]):
             show_error(str(error))
         else:
             notification_manager.receive_error(type(error), error, error.__traceback__)
-
-    def _ended(self) -> None:
-        self._run = None
-        self._enable()
 
 
 def summary(result: Result) -> str:

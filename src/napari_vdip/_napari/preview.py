@@ -1,0 +1,199 @@
+"""The layers of a run while it goes on and at its end. Nothing is computed here.
+
+The viewer belongs to the user. A run sets data, place and report of its layers, and their
+contrast as long as nobody else does; it finds its layers again whatever they are called, and one
+that was deleted stays away while the run goes on. The result that is handed out at the end
+is complete again: what took minutes to find is not lost by one key too many.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QTimer
+
+from napari_vdip._napari import layers, undo
+
+if TYPE_CHECKING:
+    import napari
+    from napari.layers import Layer
+
+    from napari_vdip.result import Progress, Result
+
+INTERVAL = 0.5  # s; at most so often are the layers of a running fit renewed
+_BETWEEN = 100  # ms between two new layers: each halts the window for some 50 ms
+
+
+class Preview:
+    """Layers of one run.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where they are.
+    source : Source
+        Record of the layer that is deblurred.
+    last : Preview, optional
+        An earlier run whose layers, where they still are, take the new contents.
+
+    Attributes
+    ----------
+    change : Change
+        What the run did to the viewer.
+    """
+
+    def __init__(
+        self, viewer: napari.viewer.Viewer, source: layers.Source, last: Preview | None = None
+    ) -> None:
+        self._viewer, self._source = viewer, source
+        self.change = undo.Change(viewer)
+        # Weak: a layer that the user deletes takes no memory.
+        self._layers: dict[str, weakref.ref[Layer]] = {}
+        self._names: dict[str, str] = {}  # that a run gave; another one is the user's
+        self._limits: dict[str, tuple[float, float]] = {}  # contrast that a run set; alike
+        if last is not None:
+            self._names, self._limits = dict(last._names), dict(last._limits)
+        self._taken_over = {} if last is None else {role: last.layer(role) for role in layers.ROLES}
+        self._active = _bare(viewer.layers.selection.active)
+        self._pending: Result | None = None
+        self._shown_at = -float("inf")
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._show_pending)
+
+    def layer(self, role: str) -> Layer | None:
+        """Layer of a role ("deblurred", "kernel", "uncertainty") if it is in the viewer, else None."""
+        layer = self._layers[role]() if role in self._layers else None
+        return layer if layer is not None and layer in self._viewer.layers else None
+
+    def offer(self, progress: Progress) -> None:
+        """Show a snapshot now, or as soon as the last one has been there for `INTERVAL`.
+
+        The pre-fit of the first slice is left out: it begins with a grey plane, which would cover
+        the image.
+        """
+        if progress.stage == "pre-fit" and progress.slice_index == 0 and not self._layers:
+            return
+        self._pending = progress.result
+        wait = self._shown_at + INTERVAL - time.monotonic()
+        if wait <= 0:
+            self._show_pending()
+        elif not self._timer.isActive():
+            self._timer.start(int(1000 * wait) + 1)
+
+    def stop(self) -> None:
+        """Show nothing more; the layers stay as they are."""
+        self._timer.stop()
+        self._pending = None
+
+    def forget(self) -> None:
+        """Give up the way back; the layers of the run are still known."""
+        self.change.flush()
+        self.change = undo.Change(self._viewer)
+
+    def finish(self, result: Result) -> None:
+        """Show what is handed out at the end or at a halt, layers that were deleted included."""
+        self.stop()
+        made = dict(zip(layers.ROLES, layers.from_result(result, self._source), strict=False))
+        missing = {role: made[role] for role in made if self.layer(role) is None}
+        for role, (data, keywords, _) in made.items():
+            layer = self.layer(role)
+            if layer is not None:
+                self._renew(layer, data, result)
+                if role != "deblurred":  # its contrast was set once, from the image's
+                    self._adjust(role, layer, keywords["contrast_limits"])
+        self._begin(missing)
+        for role in [role for role in self._taken_over if role not in made]:
+            # The run before had it and this one has not: it would belong to no image in view.
+            layer = self._taken_over.pop(role)
+            if layer is not None and layer in self._viewer.layers:
+                self.change.will_change(layer)
+                self._viewer.layers.remove(layer)
+
+    def _show_pending(self) -> None:
+        result, self._pending = self._pending, None
+        if result is None:
+            return
+        made = layers.data_of(result, self._source)
+        for role, data in made.items():
+            layer = self.layer(role)
+            if layer is not None:
+                self._renew(layer, data, result)
+                if role == "kernel":  # it sharpens by orders of magnitude: its peak is always white
+                    self._adjust(role, layer, (0.0, layers.peak(data)))
+        missing = [role for role in made if role not in self._layers]
+        if missing:
+            self._open(missing[0], result)
+        if missing[1:]:
+            self._pending = result
+            self._timer.start(_BETWEEN)
+        self._shown_at = time.monotonic()
+
+    def _open(self, role: str, result: Result) -> None:
+        """Begin with a layer."""
+        made = dict(zip(layers.ROLES, layers.from_result(result, self._source), strict=False))
+        low, high = self._source.contrast_limits
+        if np.isfinite((low, high)).all() and low < high:
+            made["deblurred"][1]["contrast_limits"] = (low, high)  # steady from the first step on
+        self._begin({role: made[role]})
+
+    def _begin(self, made: dict[str, layers.LayerTuple]) -> None:
+        """Add layers, or take over those of the run before, and select the image once."""
+        selection = self._viewer.layers.selection
+        active, selected = _bare(selection.active), set(selection)
+        first = not self._layers
+        for role, (data, keywords, _) in made.items():
+            before = self._taken_over.pop(role, None)
+            if self._fits(before, keywords):
+                layer = before
+                self.change.will_change(layer)
+                self._replace(role, layer, data, keywords)
+            else:
+                layer = _bare(self._viewer.add_image(data, **keywords))
+                self.change.will_add(layer)
+                self._names[role] = layer.name
+                self._limits[role] = tuple(layer.contrast_limits)
+            self._layers[role] = weakref.ref(layer)
+        if first and active is self._active:
+            selection.active = self.layer("deblurred")
+        else:  # the user has turned to something else
+            self._viewer.layers.selection = selected
+            selection.active = active
+
+    def _fits(self, layer: Layer | None, keywords: dict[str, Any]) -> bool:
+        """Whether a layer of the run before is still there and can hold the new data."""
+        if layer is None or layer not in self._viewer.layers:
+            return False
+        return bool(layer.rgb == keywords["rgb"] and layer.ndim == len(keywords["scale"]))
+
+    def _replace(self, role: str, layer: Layer, data: Any, keywords: dict[str, Any]) -> None:
+        """Give a layer of the run before new contents; the name and contrast that the user chose stay."""
+        layer.data = data
+        undo.place(layer, {key: keywords[key] for key in self._source.geometry})
+        layer.metadata[layers.METADATA_KEY] = keywords["metadata"][layers.METADATA_KEY]
+        if layer.name == self._names[role] and not layer.name.startswith(keywords["name"]):
+            layer.name = keywords["name"]
+            self._names[role] = layer.name
+        self._adjust(role, layer, keywords["contrast_limits"])
+
+    def _renew(self, layer: Layer, data: Any, result: Result) -> None:
+        """Put newer data into a layer."""
+        layer.metadata[layers.METADATA_KEY] = result.report
+        if layer.data.shape == data.shape and np.may_share_memory(layer.data, data):
+            layer.refresh(extent=False)  # a stack is filled in place: only the plane in view is drawn
+        else:
+            layer.data = data
+
+    def _adjust(self, role: str, layer: Layer, limits: tuple[float, float]) -> None:
+        """Set the contrast, unless the user has."""
+        if tuple(layer.contrast_limits) == self._limits[role] != limits:
+            layer.contrast_limits = limits
+            self._limits[role] = tuple(layer.contrast_limits)
+
+
+def _bare(layer: Any) -> Any:
+    """Layer without the proxy that plugins get from a viewer: each of these is another object."""
+    return getattr(layer, "__wrapped__", layer)
