@@ -55,7 +55,7 @@ def test_ause_is_0_for_the_best_order_whatever_its_scale():
 def test_ause_of_a_step_is_its_area():
     # Half the errors are 1, half 0; the wrong order keeps the ones.
     error = np.repeat([1.0, 0.0], 500)
-    # best: sqrt((0.5 - f) / (1 - f) / 0.5) until one half is gone; worst: sqrt(0.5 / (1 - f) / 0.5), then sqrt(2)
+    # best: the ones go first, until one half is gone; worst: the noughts do, and the ones are left
     gone = np.linspace(0.0, 0.99, 20_001)
     best = np.sqrt(np.clip(0.5 - gone, 0.0, None) / (1.0 - gone) / 0.5)
     worst = np.where(gone < 0.5, np.sqrt(1.0 / (1.0 - gone)), np.sqrt(2.0))

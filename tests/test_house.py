@@ -47,7 +47,14 @@ NOT_FOR_NAPARI = {"core", "opencv", "cli"}
 # All that these rooms may import from outside of the standard library.
 ONLY = {"errors": set(), "options": set(), "result": {"numpy"}, "core": {"torch"}}
 # Packages that only one room may import.
-OWNER = {"napari": "_napari", "magicgui": "_napari", "qtpy": "_napari", "superqt": "_napari", "cv2": "opencv", "matplotlib": "benchmark"}
+OWNER = {
+    "napari": "_napari",
+    "magicgui": "_napari",
+    "qtpy": "_napari",
+    "superqt": "_napari",
+    "cv2": "opencv",
+    "matplotlib": "benchmark",
+}
 # Qt is imported through qtpy, so that the user's binding is used.
 NOWHERE = {"PyQt5", "PyQt6", "PySide2", "PySide6"}
 

@@ -87,9 +87,9 @@ class Update:
     Attributes
     ----------
     done : float
-        Tasks done since the start, with the shares of those that run.
+        Runs done since the start, with the shares of those that are on.
     total : int
-        Tasks to be done: runs, and what is measured before them.
+        Runs to be done; some things are measured before them.
     doing : str
         The task that the news is about, for people.
     row : Row or None
@@ -150,27 +150,25 @@ def run(campaign: Campaign, output: Path) -> Generator[Update, None, None]:
         (output / IMAGES).mkdir(exist_ok=True)
     paper: dict[Sizes, float] = {}
     before = _preparations(campaign, runs, references, paper)
-    total = len(before) + len(runs)
-
     tasks = [task for task, _, _ in before]
-    shares = [0.0] * total
     for event in processes.run(tasks, campaign.jobs, campaign.threads):
         _, doing, accept = before[event.index]
-        shares[event.index] = event.share
         if event.answer is not None:
             accept(event.answer)
-        yield Update(sum(shares), total, doing, error=event.error, status=event.status)
+        doing = f"before the runs, {event.index + 1} of {len(before)}: {doing}"
+        yield Update(0.0, len(runs), doing, error=event.error, status=event.status)
 
     known = {reference.case: reference for reference in references.records}
     tasks = [_task(one, campaign, output) for one in runs]
+    shares = [0.0] * len(runs)
     for event in processes.run(tasks, campaign.jobs, campaign.threads):
         one = runs[event.index]
-        shares[len(before) + event.index] = event.share
+        shares[event.index] = event.share
         row = None
         if event.over:
             row = _finished(one, event, known.get(one.case.name), paper.get(one.sizes))
             table.append(row)
-        yield Update(sum(shares), total, one.name, row, event.error, event.status)
+        yield Update(sum(shares), len(runs), one.name, row, event.error, event.status)
 
 
 def constants_of(preset: str) -> str:

@@ -195,7 +195,7 @@ def _read_matlab(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any], Floats
     try:
         content = loadmat(path)
         blurred, sharp, kernel = (np.asarray(content[name]) for name in ("gn", "obj", "psf"))
-    except (KeyError, ValueError, NotImplementedError, OSError) as error:
+    except Exception as error:  # on damaged bytes the reader raises anything, as others do
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise InvalidInput(f"{path} cannot be used: {reason}; {EXPECTED}") from error
     for name, part in (("gn", blurred), ("obj", sharp), ("psf", kernel)):

@@ -176,7 +176,7 @@ class _Meter:
         if self._bar is None:
             from tqdm import tqdm  # type: ignore[import-untyped]
 
-            form = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}<{remaining}]"
+            form = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}]"
             # tqdm is mute on a terminal that says it has 0 rows, as some containers' do
             size = {"ncols": shutil.get_terminal_size((100, 24)).columns, "nrows": 20}
             self._bar = tqdm(total=update.total, bar_format=form, leave=False, **size)

@@ -157,6 +157,7 @@ class _Crew:
                 self._running.add(process)
             with process:
                 assert process.stdin and process.stdout  # both are pipes
+                self._news.put(Event(index, 0.0))
                 _send(process.stdin, task)
                 for line in process.stdout:
                     last = _parsed(line)
