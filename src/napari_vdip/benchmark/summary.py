@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_vdip.about import environment
 from napari_vdip.benchmark.campaign import REFERENCES, RESULTS
 from napari_vdip.benchmark.figures import FAILURE, LEVELS
 from napari_vdip.benchmark.table import Reference, Row, Table
 from napari_vdip.files import atomic
+from napari_vdip.options import PRESETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,8 +49,26 @@ def latest(rows: Iterable[Row]) -> list[Row]:
 
 
 def groups(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """Rows by preset and method, and by all else that they differ in, under a name that tells it."""
-    rows = list(rows)
+    """Rows by preset and method, and by all else that they differ in, under a name that tells it.
+
+    Presets come in the order of their declaration, a preset's own method before its baselines.
+    """
+    presets = list(PRESETS)
+
+    def place(row: Row) -> tuple[Any, ...]:
+        known = row.preset in PRESETS  # a table may be older than this version
+        own = known and row.method == PRESETS[row.preset].method
+        return (
+            presets.index(row.preset) if known else len(presets),
+            not own,
+            row.preset,
+            row.method,
+            *_facts(row).values(),
+            row.case,
+            row.seed,
+        )
+
+    rows = sorted(rows, key=place)
     telling: dict[str, list[str]] = {}
     for preset in {row.preset for row in rows}:
         facts = [_facts(row) for row in rows if row.preset == preset]
