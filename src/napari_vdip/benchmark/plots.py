@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 QUALITY, GAIN = "quality_time.png", "gain.png"
-# Okabe and Ito: told apart by people who see few colours. Each group has a marker of its own, too.
+# Okabe and Ito: told apart by people who see few colours. Each preset has a marker of its own, too.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999933")
 _MARKERS = "osD^vPX*"
+_FACES = ("", "white", "0.7")  # a preset's own runs have its colour, its baselines these
 
 
 def check() -> None:
@@ -66,27 +67,23 @@ def quality_against_time(rows: Sequence[Row], references: Sequence[Reference]) -
     matplotlib.figure.Figure
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogFormatter, ScalarFormatter
 
-    figure = Figure(figsize=(11, 4.8), layout="constrained")
-    cases = {row.case for row in rows}
+    figure = Figure(figsize=(11, 5.2), layout="constrained")
+    named, cases = groups(rows), {row.case for row in rows}
+    styles = _styles(named)
     known = [one for one in references if one.case in cases]
-    for axes, name, title in zip(
-        figure.subplots(1, 2), ("psnr", "ssim"), ("PSNR in dB", "SSIM"), strict=True
-    ):
-        for number, (label, group) in enumerate(groups(rows).items()):
-            _cloud(axes, group, name, label, number)
-        blurred = statistics.mean(getattr(row, f"{name}_blurred") for row in rows)
-        _level(axes, blurred, "blurred", ":")
+    panels = (("psnr", "PSNR in dB"), ("ssim", "SSIM"))
+    for axes, (name, title) in zip(figure.subplots(1, 2), panels, strict=True):
+        for label, group in named.items():
+            _cloud(axes, group, name, label, styles[label])
         if len(known) == len(cases):
             _level(axes, statistics.mean(getattr(one, name) for one in known), "known kernel", "--")
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.xaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.5, 0.5)))
-        axes.set_xlabel("time of a run in s")
+        _blurred(axes, statistics.mean(getattr(row, f"{name}_blurred") for row in rows))
+        _time(axes, [row.seconds for row in rows if row.seconds])
         axes.set_ylabel(title)
-        axes.grid(alpha=0.25, which="both")
-    figure.axes[0].legend(loc="best", framealpha=0.9)
+        axes.grid(alpha=0.25)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False)
     images = f"{len(cases)} image{'s' if len(cases) > 1 else ''}"
     figure.suptitle(f"Quality against time, {images}: each run, mean and standard deviation")
     return figure
@@ -103,79 +100,105 @@ def gain_of_each_image(rows: Sequence[Row]) -> Any:
 
     cases = sorted({row.case for row in rows})
     named = groups(rows)
-    width = max(7.0, 1.5 + len(cases) * (0.25 + 0.14 * len(named)))
-    figure = Figure(figsize=(width, 4.8), layout="constrained")
+    styles, number = _styles(named), len(named)
+    width = min(15.0, max(6.0, 1.0 + len(cases) * (0.25 + 0.14 * number)))
+    figure = Figure(figsize=(width, 5.5), layout="constrained")
     axes = figure.subplots()
-    for number, (label, group) in enumerate(named.items()):
-        offset = (number - (len(named) - 1) / 2) * 0.8 / len(named)
-        colour, marker = _COLOURS[number % 8], _MARKERS[number % 8]
-        at = np.array([cases.index(row.case) + offset for row in group])
-        gained = np.array([row.gain for row in group], dtype=float)
-        axes.plot(
-            at, gained, color=colour, marker=marker, linestyle="", markersize=5, alpha=0.85, label=label
-        )
-        for place, case in enumerate(cases):
-            gains = [row.gain for row in group if row.case == case and row.gain is not None]
-            if gains:
-                axes.vlines(place + offset, min(gains), max(gains), color=colour, linewidth=1.5)
     for place in range(0, len(cases), 2):
         axes.axvspan(place - 0.5, place + 0.5, color="0.95", zorder=0)
     axes.axhline(FAILURE, color="0.2", linestyle="--", linewidth=1)
-    axes.annotate(
-        f"under {FAILURE:g} dB: a failure",
-        (1, FAILURE),
-        (-4, 3),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        ha="right",
-        fontsize="small",
-        color="0.2",
-    )
+    _note(axes, f"under {FAILURE:g} dB: a failure", (1, FAILURE), right=True)
+    for index, (label, group) in enumerate(named.items()):
+        offset = (index - (number - 1) / 2) * 0.8 / number
+        at = np.array([cases.index(row.case) + offset for row in group])
+        gained = np.array([row.gain for row in group], dtype=float)
+        for place in np.unique(at):
+            here = gained[at == place]
+            axes.vlines(place, here.min(), here.max(), color=styles[label]["color"], linewidth=1)
+        axes.plot(at, gained, **styles[label], linestyle="", markersize=5, label=label)
     axes.set_xlim(-0.5, len(cases) - 0.5)
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    slanted = len(cases) > 4
     axes.set_xticks(
-        range(len(cases)),
-        cases,
-        rotation=40 if len(cases) > 4 else 0,
-        ha="right" if len(cases) > 4 else "center",
+        range(len(cases)), cases, rotation=40 if slanted else 0, ha="right" if slanted else "center"
     )
     axes.set_ylabel("gain in PSNR in dB")
     axes.set_title("Gain of each image over its blurred one")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    figure.legend(loc="outside lower center", ncols=min(number, 4 if width > 8 else 2), frameon=False)
     return figure
 
 
-def _cloud(axes: Axes, rows: Sequence[Row], name: str, label: str, number: int) -> None:
-    """Draw the runs of a group small, their mean large with the standard deviations."""
+def _styles(named: dict[str, list[Row]]) -> dict[str, dict[str, Any]]:
+    """Choose a colour and a marker for each preset, and another filling for each group that it has."""
+    counts: dict[str, int] = {}
+    found = {}
+    for label, rows in named.items():
+        count = counts.get(rows[0].preset, 0)
+        counts[rows[0].preset] = count + 1
+        number = list(counts).index(rows[0].preset) % len(_COLOURS)
+        colour, face = _COLOURS[number], _FACES[min(count, len(_FACES) - 1)]
+        found[label] = {"color": colour, "marker": _MARKERS[number], "markerfacecolor": face or colour}
+    return found
+
+
+def _cloud(axes: Axes, rows: Sequence[Row], name: str, label: str, style: dict[str, Any]) -> None:
+    """Draw the runs of a group small, their mean at the median time large, with their spreads."""
     seconds = np.array([row.seconds for row in rows], dtype=float)
     values = np.array([getattr(row, name) for row in rows], dtype=float)
-    colour, marker = _COLOURS[number % 8], _MARKERS[number % 8]
-    axes.plot(seconds, values, color=colour, marker=marker, linestyle="", markersize=4, alpha=0.3)
+    axes.plot(seconds, values, **style, linestyle="", markersize=4, alpha=0.3)
     middle = float(np.median(seconds))
+    low, high = np.quantile(seconds, (0.16, 0.84))  # as far as one standard deviation
     axes.errorbar(
         middle,
         values.mean(),
-        xerr=[[middle - np.quantile(seconds, 0.16)], [np.quantile(seconds, 0.84) - middle]],
+        xerr=[[middle - low], [high - middle]],
         yerr=values.std(),
-        color=colour,
-        marker=marker,
+        **style,
         markersize=10,
-        markeredgecolor="white",
+        markeredgecolor="black",
         capsize=3,
         label=label,
         zorder=5,
     )
 
 
-def _level(axes: Axes, value: float, label: str, style: str) -> None:
+def _time(axes: Axes, seconds: Sequence[float]) -> None:
+    """Label the axis of time; logarithmic where the times lie far apart."""
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    axes.set_xlabel("time of a run in s")
+    if max(seconds) > 3 * min(seconds):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _level(axes: Axes, value: float, label: str, line: str) -> None:
     """Draw a level that does not depend on time."""
-    axes.axhline(value, color="0.35", linestyle=style, linewidth=1)
+    axes.axhline(value, color="0.35", linestyle=line, linewidth=1)
+    _note(axes, label, (0, value))
+
+
+def _blurred(axes: Axes, value: float) -> None:
+    """Draw the level of the blurred images, or tell it where it lies far below the runs."""
+    low, high = axes.get_ylim()
+    if value > low - 0.15 * (high - low):
+        _level(axes, value, "blurred", ":")
+    else:
+        axes.set_ylim(low, high)
+        _note(axes, f"blurred: {value:.3g}, below", (0, low))
+
+
+def _note(axes: Axes, text: str, at: tuple[float, float], right: bool = False) -> None:
+    """Write just above a height, at the left or right end of the axes."""
     axes.annotate(
-        label,
-        (0, value),
-        (4, 3),
+        text,
+        at,
+        (-4 if right else 4, 3),
         xycoords=("axes fraction", "data"),
         textcoords="offset points",
+        ha="right" if right else "left",
         fontsize="small",
         color="0.35",
     )
