@@ -118,7 +118,7 @@ class Row:
 
 
 KEY = tuple(item.name for item in dataclasses.fields(Row))[:10]
-Record = TypeVar("Record", Row, Reference)
+Record = TypeVar("Record")
 
 
 class Table(Generic[Record]):
@@ -129,7 +129,7 @@ class Table(Generic[Record]):
     path : Path
         File to read and to go on with; made at the first row.
     kind : type
-        A dataclass with fields that are numbers, texts or None.
+        A dataclass, for example `Row`, with fields that are numbers, texts or None.
 
     Attributes
     ----------
@@ -145,7 +145,7 @@ class Table(Generic[Record]):
     def __init__(self, path: Path, kind: type[Record]) -> None:
         self._path = path
         self._kind: type[Any] = kind
-        self._names = [item.name for item in dataclasses.fields(kind)]
+        self._names = list(typing.get_type_hints(kind))
         self.records: list[Record] = []
         if not path.exists():
             return
