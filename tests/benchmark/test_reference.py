@@ -7,7 +7,8 @@ import pytest
 from scipy.signal import fftconvolve
 
 from napari_vdip import samples
-from napari_vdip.benchmark.reference import deconvolve
+from napari_vdip.benchmark.cases import Truth
+from napari_vdip.benchmark.reference import deconvolve, oriented
 from napari_vdip.estimate import noise_std
 from napari_vdip.metrics import closeness
 
@@ -25,6 +26,14 @@ def test_a_known_kernel_gives_the_photograph_back():
     assert closeness(wrong, sample.sharp / 255.0, 1.0).psnr < after.psnr - 3.0
 
 
+def test_the_orientation_is_read_off_the_images():
+    sample = samples.load("photograph")
+    kernel = sample.kernel.astype(float)
+    for given in (kernel, kernel[::-1, ::-1]):
+        truth = Truth(sample.blurred, sample.sharp.astype(float), given, 255.0)
+        assert np.array_equal(oriented(truth), kernel)
+
+
 def test_a_delta_without_noise_changes_nothing():
     image = np.random.default_rng(0).random((30, 33))
     kernel = np.zeros((3, 5))
@@ -40,14 +49,14 @@ def test_borders_do_not_ring():
     assert np.abs(deconvolve(blurred, kernel, 1e-3) - ramp).max() < 0.02
 
 
-def test_the_mean_on_levin_meets_the_published_one(data_folder):
-    """34.53 dB for all 32 images is published; the 16 here are half of them. Two are looked at."""
+def test_two_images_of_levin(data_folder):
+    """Two of the 16 whose mean, 34.56 dB, meets the published one for the known kernel, 34.53 dB."""
     from napari_vdip.benchmark import cases, worker
 
     found = [
         worker.reference({name: value and str(value) for name, value in vars(case).items()})
         for case in cases.find(data_folder / "levin_dev", ["im1_kernel5", "im2_kernel4"])
     ]
-    assert found[0]["psnr"] == pytest.approx(37.28, abs=0.05)
-    assert found[1]["psnr"] == pytest.approx(32.02, abs=0.05)
+    assert found[0]["psnr"] == pytest.approx(37.17, abs=0.05)
+    assert found[1]["psnr"] == pytest.approx(31.98, abs=0.05)
     assert found[0]["ssim"] > 0.96

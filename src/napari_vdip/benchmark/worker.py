@@ -81,22 +81,14 @@ def fit(case: dict[str, str | None], options: dict[str, Any], panel: str | None)
 
 def reference(case: dict[str, str | None]) -> dict[str, Any]:
     """Deconvolve a case with its known kernel, in the orientation that explains the blurred image."""
-    from scipy.signal import fftconvolve  # type: ignore[import-untyped]
-
-    from napari_vdip.benchmark.reference import deconvolve
+    from napari_vdip.benchmark.reference import deconvolve, oriented
     from napari_vdip.estimate import noise_std
     from napari_vdip.metrics import closeness
 
     truth = cases.read(case_of(case))
-    assert truth.kernel is not None  # asked for only where there is one
-    blurred = truth.blurred.astype(np.float64)
-
-    def explained(kernel: Any) -> float:
-        return closeness(fftconvolve(truth.sharp, kernel, mode="same"), blurred, truth.full_scale).psnr
-
-    kernel = max((truth.kernel, truth.kernel[::-1, ::-1]), key=explained)
-    unit = blurred / truth.full_scale
-    found = closeness(deconvolve(unit, kernel, noise_std(unit)), truth.sharp / truth.full_scale, 1.0)
+    unit = truth.blurred.astype(np.float64) / truth.full_scale
+    sharp = deconvolve(unit, oriented(truth), noise_std(unit))
+    found = closeness(sharp, truth.sharp / truth.full_scale, 1.0)
     return {"psnr": found.psnr, "ssim": found.ssim}
 
 
@@ -183,9 +175,12 @@ def _device_name(device: str) -> str:
 
 def _draw(truth: Truth, result: Result, psnr: tuple[float, float], path: Path) -> None:
     """Draw before, after, truth, kernels and uncertainty."""
+    from napari_vdip.benchmark.reference import oriented
     from napari_vdip.files import atomic
     from napari_vdip.panel import draw
 
+    if truth.kernel is not None:
+        truth = dataclasses.replace(truth, kernel=oriented(truth))
     with atomic(path) as part:
         draw(truth, result, psnr).save(part, format="PNG")
 
