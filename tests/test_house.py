@@ -31,6 +31,7 @@ ROOMS = (
     "stack",
     "api",
     "metrics",
+    "calibration",
     "imagefile",
     "pictures",
     "tiffs",
@@ -41,6 +42,7 @@ ROOMS = (
     "about",
     "flags",
     "shell",
+    "benchmark",
     "cli",
     "_napari",
 )
@@ -57,7 +59,14 @@ ONLY = {
     "core": {"torch"},
 }
 # Packages that only one room may import.
-OWNER = {"napari": "_napari", "magicgui": "_napari", "qtpy": "_napari", "superqt": "_napari", "cv2": "opencv"}
+OWNER = {
+    "napari": "_napari",
+    "magicgui": "_napari",
+    "qtpy": "_napari",
+    "superqt": "_napari",
+    "cv2": "opencv",
+    "matplotlib": "benchmark",
+}
 # Qt is imported through qtpy, so that the user's binding is used.
 NOWHERE = {"PyQt5", "PyQt6", "PySide2", "PySide6"}
 

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import sys
+from pathlib import Path
 
 import napari_vdip
 
@@ -29,6 +30,29 @@ def describe() -> list[str]:
     elif not torch.cuda.is_available():
         lines += ["", *_how_to_get_cuda(torch.version.cuda)]
     return lines
+
+
+def environment() -> list[str]:
+    """Lines about versions and machine, as a table of measurements wants them."""
+    versions = ", ".join(f"{name} {_version(name)}" for name in ("torch", "numpy", "scikit-image"))
+    memory = ""
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        memory = f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB of memory"
+    return [
+        f"{processor()}, {os.cpu_count()} cores{memory}, {platform.system()} {platform.machine()}",
+        f"napari-vdip {napari_vdip.__version__}, Python {platform.python_version()}, {versions}",
+    ]
+
+
+def processor() -> str:
+    """Name of the processor, as its maker calls it where the system tells."""
+    facts = Path("/proc/cpuinfo")
+    if facts.exists():
+        for line in facts.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return " ".join(value.split())
+    return platform.processor() or platform.machine()
 
 
 def _how_to_get_cuda(built_for: str | None) -> list[str]:

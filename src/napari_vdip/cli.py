@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import napari_vdip
+from napari_vdip.benchmark import command as benchmark
 from napari_vdip.errors import InvalidInput, InvalidOption, OutOfMemory, VdipError
 from napari_vdip.flags import Parser, add_option_flags, choice, number, options_of, parse
 
@@ -103,6 +104,7 @@ def _parser() -> Parser:
         "--channels", type=number, default=1, metavar="N", help="1, or 3 for colours (default: 1)"
     )
     add_option_flags(export)
+    benchmark.add_flags(command("benchmark", benchmark.run, benchmark.HELP))
     command("info", _info, "Tell versions and devices, and how to get CUDA where it is missing.")
     return parser
 

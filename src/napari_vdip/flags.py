@@ -28,10 +28,12 @@ class Parser(argparse.ArgumentParser):
         raise InvalidOption(message.removeprefix("argument "))
 
 
-def add_option_flags(parser: argparse.ArgumentParser) -> None:
-    """Give a parser a flag for each field of `Options`: ``--kernel-size``, ``--preset``, ..."""
+def add_option_flags(parser: argparse.ArgumentParser, only: Sequence[str] | None = None) -> None:
+    """Give a parser a flag for each field of `Options`, or for `only` some: ``--kernel-size``, ..."""
     group = parser.add_argument_group("options of the deblurring")
     for item in dataclasses.fields(Options):
+        if only is not None and item.name not in only:
+            continue
         flag = f"--{item.name.replace('_', '-')}"
         told = _help(item)
         kind = type_of(item.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_vdip.result import Result
-    from napari_vdip.samples import Sample
 
     Array = npt.NDArray[Any]
 
@@ -37,12 +36,28 @@ _COLOURS = np.array(
 )
 
 
-def draw(sample: Sample, result: Result, gain: tuple[float, float]) -> Image.Image:
+class Known(Protocol):
+    """A blurred image whose truth is known: a sample, or a case of a benchmark."""
+
+    @property
+    def blurred(self) -> Array:
+        """(H, W)."""
+
+    @property
+    def sharp(self) -> Array:
+        """(H, W), in the units of `blurred`."""
+
+    @property
+    def kernel(self) -> Array | None:
+        """(Kh, Kw), or None where it is not known."""
+
+
+def draw(sample: Known, result: Result, gain: tuple[float, float]) -> Image.Image:
     """Draw the panel.
 
     Parameters
     ----------
-    sample : Sample
+    sample : Known
         With the truth.
     result : Result
         Of the sample's blurred image.
@@ -59,7 +74,9 @@ def draw(sample: Sample, result: Result, gain: tuple[float, float]) -> Image.Ima
     def picture(data: Array) -> Image.Image:
         return _grey(np.clip((data.astype(np.float64) - low) / (high - low), 0, 1), Image.Resampling.BICUBIC)
 
-    def kernel(data: Array) -> Image.Image:
+    def kernel(data: Array | None) -> Image.Image:
+        if data is None:
+            return _empty("not known")
         return _grey(np.clip(data / data.max(), 0, 1) ** 0.6, Image.Resampling.NEAREST)
 
     size = " x ".join(str(n) for n in result.kernel.shape)
@@ -68,7 +85,7 @@ def draw(sample: Sample, result: Result, gain: tuple[float, float]) -> Image.Ima
         ("Deblurred", f"PSNR {gain[1]:.1f} dB", picture(result.image)),
         ("Known sharp image", "the truth", picture(sample.sharp)),
         ("Kernel found", f"{size} px", kernel(result.kernel)),
-        ("Known kernel", "the truth", kernel(sample.kernel)),
+        ("Known kernel", "the truth" if sample.kernel is not None else "", kernel(sample.kernel)),
         ("Uncertainty", "one standard deviation", _uncertainty(result.uncertainty)),
     ]
     columns, rows = 3, 2
@@ -100,15 +117,22 @@ def _fitted(picture: Image.Image, way: Image.Resampling, side: int = _TILE) -> I
     return square
 
 
+def _empty(reason: str) -> Image.Image:
+    """Tile that tells why it shows nothing."""
+    tile = Image.new("RGB", (_TILE, _TILE), _PAPER)
+    place = (_TILE / 2, _TILE / 2)
+    ImageDraw.Draw(tile).text(place, reason, fill=_FAINT, font=ImageFont.load_default(17), anchor="mm")
+    return tile
+
+
 def _uncertainty(values: Array) -> Image.Image:
     """Colour picture of the uncertainty over a scale with its numbers."""
+    known = values[np.isfinite(values)]
+    if known.size == 0:
+        return _empty("none with this method")
     font = ImageFont.load_default(17)
     tile = Image.new("RGB", (_TILE, _TILE), _PAPER)
     pen = ImageDraw.Draw(tile)
-    known = values[np.isfinite(values)]
-    if known.size == 0:
-        pen.text((_TILE / 2, _TILE / 2), "none with this method", fill=_FAINT, font=font, anchor="mm")
-        return tile
     low, high = (float(value) for value in np.percentile(known, (1, 99)))
     share = np.nan_to_num((values - low) / max(high - low, 1e-12)).clip(0, 1)
     side = _TILE - _BAR - 32
