@@ -26,6 +26,7 @@ ROOMS = (
     "opencv",
     "estimate",
     "arrays",
+    "starts",
     "solve",
     "devices",
     "stack",

@@ -14,11 +14,12 @@ import torch
 
 import napari_vdip
 from napari_vdip import arrays
-from napari_vdip.core.compile import Runner, Way, runner, scripting_available
+from napari_vdip.core.compile import Way, runner, scripting_available
 from napari_vdip.core.program import Plan
 from napari_vdip.errors import DeviceUnavailable, Diverged, InvalidOption, OutOfMemory, VdipError
 from napari_vdip.options import PRESETS, Options
 from napari_vdip.result import History, Progress, Result
+from napari_vdip.starts import Starts
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -177,28 +178,28 @@ def solve(
     threads = setting.options.threads
     with _torch_errors(frame.y.shape):
         with _threads(threads):
-            loop = _started(frame, setting, seed)
-        program, started, chunk = loop.program, time.perf_counter(), 1
+            fits = _started(frame, setting, seed)
+        started, chunk = time.perf_counter(), 1
         times: list[tuple[int, float]] = [(0, 0.0)]
-        while program.done < program.steps:
-            stage = STAGES[program.stage()]
+        while fits.done < fits.steps:
+            stage = STAGES[fits.stage()]
             # The number of threads belongs to torch, not to this fit: it is set only while torch works.
             with _threads(threads):
-                loop.run(chunk)
+                fits.run(chunk)
                 seconds = time.perf_counter() - started
-                pace = (seconds - times[-1][1]) / (program.done - times[-1][0])
+                pace = (seconds - times[-1][1]) / (fits.done - times[-1][0])
                 chunk = max(1, min(2 * chunk, int(_CHUNK_SECONDS / max(pace, 1e-6))))
-                times.append((program.done, seconds))
-                result = _read_out(program, frame, setting, seed, times)
+                times.append((fits.done, seconds))
+                result = _read_out(fits, frame, setting, seed, times)
             left = time.perf_counter()
             yield Progress(
                 stage=stage,
-                step=program.done,
-                steps=program.steps,
+                step=fits.done,
+                steps=fits.steps,
                 slice_index=0,
                 slices=1,
                 seconds=seconds,
-                seconds_left=seconds / program.done * (program.steps - program.done),
+                seconds_left=seconds / fits.done * (fits.steps - fits.done),
                 result=result,
             )
             started += time.perf_counter() - left
@@ -207,36 +208,38 @@ def solve(
         return result
 
 
-def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Runner:
-    """Program with its image, at step 0."""
+def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
+    """Program with its image, at step 0 of the first start."""
     loop = runner(plan_of(setting, *frame.y.shape), setting.device, setting.way)
     height, width = setting.kernel_size
     kernel = setting.kernel
     if kernel is None:
         kernel = np.full((height, width), 1.0 / (height * width), dtype=np.float32)
-    loop.program.start(
-        *(
-            torch.as_tensor(value, device=setting.device)
-            for value in (frame.y, frame.weight, np.float32(frame.noise_std**2), kernel, np.int64(seed))
-        )
-    )
-    return loop
+    data = (frame.y, frame.weight, np.float32(frame.noise_std**2), kernel)
+
+    def begin(seed: int) -> None:
+        values = (torch.as_tensor(value, device=setting.device) for value in (*data, np.int64(seed)))
+        loop.program.start(*values)
+
+    count = PRESETS[setting.options.preset].starts if loop.program.polish > 0 else 1
+    return Starts(loop, begin, seed, count)
 
 
 def _read_out(
-    program: Any, frame: arrays.Frame, setting: Setting, seed: int, times: list[tuple[int, float]]
+    fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, times: list[tuple[int, float]]
 ) -> Result:
     """Read the result as of now: kernel centred by whole pixels, the image moved against it."""
-    done = program.done
-    kernel, down, right = centred(program.kernel.cpu().numpy())
+    done = fits.done
+    mean, std, kernel = fits.shown()
+    kernel, down, right = centred(kernel)
     height, width = frame.y.shape[1:]
     top, left = kernel.shape[0] // 2 - down, kernel.shape[1] // 2 - right
     window = (slice(None), slice(top, top + height), slice(left, left + width))
-    image = frame.image(program.mean[window].cpu().numpy())
-    uncertainty = frame.uncertainty(program.std[window].cpu().numpy())
-    if not program.variational:
+    image = frame.image(mean[window])
+    uncertainty = frame.uncertainty(std[window])
+    if not fits.program.variational:
         uncertainty = np.full_like(image, np.nan)
-    log = program.log[:done].cpu().numpy()
+    log = fits.log()
     history = History(
         steps=np.arange(done),
         objective=log[:, 0].copy(),
@@ -245,7 +248,7 @@ def _read_out(
         seconds=np.interp(np.arange(1, done + 1), [step for step, _ in times], [at for _, at in times]),
     )
     return Result(
-        image, uncertainty, kernel, history, _report(program, frame, setting, seed, kernel, times[-1][1])
+        image, uncertainty, kernel, history, _report(fits, frame, setting, seed, kernel, times[-1][1])
     )
 
 
@@ -271,12 +274,12 @@ def centred(kernel: FloatArray) -> tuple[FloatArray, int, int]:
 
 
 def _report(
-    program: Any, frame: arrays.Frame, setting: Setting, seed: int, kernel: FloatArray, seconds: float
+    fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, kernel: FloatArray, seconds: float
 ) -> dict[str, Any]:
     """Tell what was done, JSON-ready."""
     options = setting.options
     preset = PRESETS[options.preset]
-    finished = program.done >= program.steps
+    finished = fits.done >= fits.steps
     return {
         "options": options.as_dict(),
         "seed": seed,
@@ -295,10 +298,10 @@ def _report(
         "kernel_size_reason": setting.kernel_size_reason,
         "noise_std": frame.noise_std * frame.scale,
         "uncertainty": "one standard deviation of each pixel under the model, the kernel held",
-        "steps": program.done,
+        "steps": fits.done,
         "partial": not finished,
         "seconds": round(seconds, 3),
-        "stop_reason": "finished" if finished else f"stopped at step {program.done} of {program.steps}",
+        "stop_reason": "finished" if finished else f"stopped at step {fits.done} of {fits.steps}",
         "warnings": _warnings(setting, kernel, finished),
     }
 

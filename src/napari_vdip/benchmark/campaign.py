@@ -198,7 +198,7 @@ def _planned(campaign: Campaign) -> list[_Run]:
                 seed=seed,
                 iterations=options.iterations,
                 kernel_size=asked,
-                noise=options.noise,
+                noise=options.noise_used,
                 device=device,
                 version=napari_vdip.__version__,
                 constants=constants_of(preset),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -86,7 +86,7 @@ def warm_stages(
     device = device_of(options.device)
     setting = Setting(options, device, way_of(options.compile), kernel_size, "given", None)
     plan = plan_of(setting, 1, *shape)
-    schedule = (plan.prefit, plan.bound, plan.ssim, plan.profile)
+    schedule = (plan.prefit, plan.bound, plan.ssim, plan.profile, plan.polish)
     warm = _WARM_UP_CUDA if device.type == "cuda" else _WARM_UP
     for stage, planned in enumerate(schedule):
         if planned == 0:
@@ -94,10 +94,9 @@ def warm_stages(
         # The same program without the stages before this one; those after it stay in the plan, for
         # they have a say in what the program is built from.
         counts = [0] * stage + [warm + steps] + list(schedule[stage + 1 :])
-        prefit, bound, gap, profile = counts
-        loop = runner(
-            plan._replace(prefit=prefit, bound=bound, ssim=gap, profile=profile), device, setting.way
-        )
+        names = ("prefit", "bound", "ssim", "profile", "polish")
+        counted: dict[str, Any] = dict(zip(names, counts, strict=True))
+        loop = runner(plan._replace(**counted), device, setting.way)
         program = loop.program
         y = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0)).to(device)
         kernel = torch.full_like(program.kernel, 1.0 / program.kernel.numel())

@@ -18,6 +18,7 @@ from torch import Tensor
 from napari_vdip.core.blur import fast_length
 from napari_vdip.core.objective import dh, dv
 
+
 def dv_adjoint(x: Tensor) -> Tensor:
     """Adjoint of `dv`: (..., h - 1, w) -> (..., h, w)."""
     return F.pad(x, [0, 0, 1, 0]) - F.pad(x, [0, 0, 0, 1])
