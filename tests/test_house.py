@@ -19,6 +19,9 @@ ROOMS = (
     "errors",
     "options",
     "result",
+    "psf",
+    "diagnosis",
+    "trust",
     "core",
     "opencv",
     "estimate",
@@ -31,6 +34,7 @@ ROOMS = (
     "pictures",
     "tiffs",
     "files",
+    "kernelfile",
     "export",
     "samples",
     "panel",
@@ -46,6 +50,7 @@ NOT_FOR_NAPARI = {"core", "opencv", "cli"}
 ONLY = {"errors": set(), "options": set(), "result": {"numpy"}, "core": {"torch"}}
 # Packages that only one room may import.
 OWNER = {"napari": "_napari", "magicgui": "_napari", "qtpy": "_napari", "superqt": "_napari", "cv2": "opencv"}
+OWNER["pyqtgraph"] = "_napari"
 # Qt is imported through qtpy, so that the user's binding is used.
 NOWHERE = {"PyQt5", "PyQt6", "PySide2", "PySide6"}
 
