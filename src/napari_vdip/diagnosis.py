@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BORDER = 0.04  # share of the kernel's mass on the outermost ring of its window
 SPARSE, ROOMY = 0.03, 2.5  # share of the window that is filled; its side over that of the main bit
+SMALL = 11  # px; a window up to this size is neither too large nor made for more than a point
 BITS, MAIN_BIT = 10, 0.4  # bits of a scattered kernel, and the share of the largest at most
 FLAT = 0.95  # share of the window that is filled; a disc that just fits has 0.79
 POINT = 0.8  # share of the mass in 2 x 2 px
@@ -112,7 +113,7 @@ def roomy(kernel: Floats) -> Finding | None:
     _, boxes, masses = _bits(kernel, 0.2)
     box = boxes[int(np.argmax(masses))]
     side = max(box)
-    if filled(kernel) >= SPARSE or min(kernel.shape) < ROOMY * side:
+    if min(kernel.shape) <= SMALL or filled(kernel) >= SPARSE or min(kernel.shape) < ROOMY * side:
         return None
     smaller = 2 * math.ceil((1.5 * side + 3) / 2) + 1
     return Finding(
@@ -155,7 +156,7 @@ def filled(kernel: Floats) -> float:
 
 def point(kernel: Floats, options: Options) -> Finding | None:
     """Find a kernel that is hardly more than a pixel in a window made for more."""
-    if min(kernel.shape) <= 7:
+    if min(kernel.shape) <= SMALL:
         return None
     blocks = kernel[1:, 1:] + kernel[1:, :-1] + kernel[:-1, 1:] + kernel[:-1, :-1]
     mass = float(blocks.max()) / float(kernel.sum())
@@ -255,5 +256,7 @@ def _longer(options: Options) -> dict[str, Any]:
 
 
 def _in_words(remedy: dict[str, Any]) -> str:
-    """Write options as Python would take them; advice in words if there are none."""
+    """Write options as Python would take them; advice in words where there are none."""
+    if remedy == {"iterations": None}:
+        return "as many iterations as the preset has"
     return ", ".join(f"{name}={value!r}" for name, value in remedy.items()) or "another seed"

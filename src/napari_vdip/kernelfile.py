@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_vdip import files
 from napari_vdip.imagefile import ImageFile
 from napari_vdip.psf import PixelSize
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    import numpy as np
     import numpy.typing as npt
 
 

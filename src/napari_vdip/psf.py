@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage  # type: ignore[import-untyped]
 from skimage.measure import find_contours
 
 from napari_vdip.errors import InvalidInput
@@ -99,7 +99,7 @@ def half_maximum(kernel: npt.ArrayLike, pixel_size: tuple[float, float] = (1.0, 
     level = fine.max() / 2
     # (n, 2) in points of the fine grid -> px from the middle of the window
     middle = np.array([(n - 1) / 2 for n in values.shape])
-    outline = [line / _FINE + (top, left) - middle for line in find_contours(fine, level)]
+    outline = [line / _FINE + (top, left) - middle for line in find_contours(fine, level)]  # type: ignore[no-untyped-call]
     size = np.asarray(pixel_size, dtype=np.float64)
     inside = np.argwhere(fine >= level) / _FINE * size
     axes = np.linalg.eigh(np.cov(inside.T) if len(inside) > 1 else np.eye(2))[1].T[::-1]
@@ -120,11 +120,10 @@ def _interesting(values: Floats) -> tuple[int, int, Floats]:
     rim = 4
     padded = np.pad(values, rim)
     high = padded > 0.2 * values.max()
-    first, last = zip(
-        *((line[0], line[-1]) for line in map(np.flatnonzero, (high.any(1), high.any(0)))), strict=True
-    )
-    top, left = (int(index) - rim for index in first)
-    part = padded[top : last[0] + rim + 1, left : last[1] + rim + 1]
+    spans = [np.flatnonzero(high.any(axis)) for axis in (1, 0)]
+    top, left = (int(span[0]) - rim for span in spans)
+    bottom, right = (int(span[-1]) + rim + 1 for span in spans)
+    part = padded[top:bottom, left:right]
     return top - rim, left - rim, part
 
 
@@ -178,7 +177,7 @@ def _conversion(unit: str, wanted: str) -> float:
         return 1.0
     import pint
 
-    registry = pint.get_application_registry()
+    registry = pint.get_application_registry()  # type: ignore[no-untyped-call]
     try:
         return float(registry.Quantity(1.0, unit).to(wanted).magnitude)
     except (pint.PintError, AttributeError, ValueError) as error:  # all three for units of the wrong sort
@@ -227,7 +226,8 @@ def resampled(
     if all(abs(factor - 1) < _SAME for factor in factors):
         return kernel
     sides = [
-        max(3, 2 * math.ceil((n * f - 1) / 2 - 1e-6) + 1) for n, f in zip(kernel.shape, factors, strict=True)
+        max(3, 2 * math.ceil((n * factor - 1) / 2 - 1e-6) + 1)
+        for n, factor in zip(kernel.shape, factors, strict=True)
     ]
     if max(sides) > 1001:
         raise InvalidInput(
@@ -237,12 +237,12 @@ def resampled(
     values = kernel.astype(np.float64)
     for axis, (side, factor) in enumerate(zip(sides, factors, strict=True)):
         values = _rebinned(values, axis, side, factor)
-    return (values / values.sum()).astype(np.float32)
+    return np.asarray(values / values.sum(), dtype=np.float32)
 
 
 def _rebinned(values: Floats, axis: int, side: int, factor: float) -> Floats:
     """Collect light along one axis into `side` pixels, of which `factor` make an old one."""
-    from scipy.interpolate import PchipInterpolator
+    from scipy.interpolate import PchipInterpolator  # type: ignore[import-untyped]
 
     n = values.shape[axis]
     edges = np.arange(n + 1) - n / 2

@@ -12,13 +12,15 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[Any]
 
-# A detail is told from noise where it stands 5 standard deviations high (Rose 1948): std over value 20 %.
-DOUBTFUL = 20.0
+OF_VALUE, OF_RANGE = "the pixel's value", "the image's range"
+# In percent. A detail is told from noise where it stands 5 standard deviations high (Rose 1948).
+DOUBTFUL = {OF_VALUE: 20.0, OF_RANGE: 5.0}
 
 
 def grey(std: Floats) -> Floats:
     """Take the root mean square over the colours of a std (..., 3 or 4): (...). An alpha has none."""
-    return np.sqrt(np.mean(np.square(std[..., :3]), axis=-1))
+    mean: Floats = np.sqrt(np.mean(np.square(std[..., :3]), axis=-1))
+    return mean
 
 
 def relative(image: Floats, std: Floats) -> npt.NDArray[np.float32]:
@@ -43,7 +45,9 @@ def relative(image: Floats, std: Floats) -> npt.NDArray[np.float32]:
     return share
 
 
-def doubtful(image: Floats, std: Floats, percent: float = DOUBTFUL) -> npt.NDArray[np.bool_]:
+def doubtful(
+    image: Floats, std: Floats, percent: float = DOUBTFUL[OF_VALUE], of: str = OF_VALUE
+) -> npt.NDArray[np.bool_]:
     """Mark the pixels that are not to be trusted.
 
     Parameters
@@ -51,14 +55,22 @@ def doubtful(image: Floats, std: Floats, percent: float = DOUBTFUL) -> npt.NDArr
     image, std : ndarray
         As of `relative`.
     percent : float
-        Largest standard deviation that is trusted, in percent of the pixel's value.
+        Largest standard deviation that is trusted.
+    of : {"the pixel's value", "the image's range"}
+        What the percentage is of. The value suits counts above a background of 0; the range (from the
+        0.5th to the 99.5th percentile of the image) suits pictures, in which black is no lack of light.
 
     Returns
     -------
     ndarray of bool, (...)
         True where the standard deviation is larger, or absent.
     """
-    marked: npt.NDArray[np.bool_] = ~(relative(image, std) <= percent)
+    if of == OF_VALUE:
+        share: Floats = relative(image, std)
+    else:
+        low, high = np.nanpercentile(image, (0.5, 99.5))
+        share = 100.0 * std / max(float(high - low), 1e-30)
+    marked: npt.NDArray[np.bool_] = ~(share <= percent)
     return marked
 
 

@@ -28,8 +28,8 @@ class Advice(QWidget):
         super().__init__()
         self._apply = apply
         self.buttons: list[QPushButton] = []
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(5, 0, 0, 0)
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(5, 0, 0, 0)
         self.setVisible(False)
 
     def show_findings(self, findings: Iterable[Mapping[str, Any]]) -> None:
@@ -43,14 +43,14 @@ class Advice(QWidget):
             button = QPushButton(in_words(remedy))
             button.setToolTip("Change the form accordingly and run again.")
             button.clicked.connect(lambda _=False, remedy=remedy: self._apply(remedy))
-            self.layout().addWidget(button)
+            self._layout.addWidget(button)
             self.buttons.append(button)
         self.setVisible(bool(self.buttons))
 
     def clear(self) -> None:
         """Offer nothing."""
         for button in self.buttons:
-            self.layout().removeWidget(button)
+            self._layout.removeWidget(button)
             button.deleteLater()
         self.buttons = []
         self.setVisible(False)

@@ -70,6 +70,7 @@ class CurveView(QWidget):
         plot.setLogMode(y=logarithmic)
         plot.setToolTip(_TOOLTIPS[name])
         plot.getAxis("left").setWidth(52)
+        plot.getAxis("left").enableAutoSIPrefix(False)
         plot.setLabel("left", name)
         if row < len(_PLOTS) - 1:
             plot.getAxis("bottom").setStyle(showValues=False)

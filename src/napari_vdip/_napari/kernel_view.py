@@ -132,7 +132,7 @@ def in_words(shape: tuple[int, ...], found: HalfMaximum | None, real: HalfMaximu
     lines += ["", "Disc of the same area:"]
     lines += [f"{m.diameter:.3g} {name}" for m, name in ((found, "px"), (real, short)) if m]
     if found.length > _ROUND * found.width:
-        lines += ["", f"Direction {found.angle:.0f}\u00b0"]
+        lines += ["", f"Long axis at {found.angle:.0f}\u00b0"]
     return "\n".join(lines)
 
 
@@ -146,4 +146,5 @@ def _short(unit: str) -> str:
     """Symbol of a unit: µm for micrometer."""
     import pint
 
-    return f"{pint.get_application_registry().Unit(unit):~P}"
+    registry = pint.get_application_registry()  # type: ignore[no-untyped-call]
+    return f"{registry.Unit(unit):~P}"

@@ -141,7 +141,7 @@ def from_result(result: Result, source: Source) -> list[LayerTuple]:
     """
     makers = {"deblurred": _image, "kernel": _kernel, "uncertainty": _uncertainty}
     return [
-        (data, {**makers[role](result, source), "metadata": _metadata(result.report, role)}, "image")
+        (data, makers[role](result, source) | {"metadata": _metadata(result.report, role)}, "image")
         for role, data in data_of(result, source).items()
     ]
 
@@ -152,20 +152,26 @@ def _metadata(report: dict[str, Any], role: str) -> dict[str, Any]:
 
 def relative_keywords(share: npt.NDArray[Any], uncertainty: Layer) -> dict[str, Any]:
     """Keywords of the layer of the relative uncertainty, in percent, beside the absolute one."""
+    low, high = _spread(share)
     return {
         "name": f"{uncertainty.name} (%)",
-        "contrast_limits": _spread(share),
+        # Near 0 the share has no bounds: they would leave all else black.
+        "contrast_limits": (low, high) if high <= 100 or low >= 50 else (low, 100.0),
         "colormap": uncertainty.colormap,
         "metadata": _metadata(uncertainty.metadata[METADATA_KEY], "relative"),
         **_geometry(uncertainty),
     }
 
 
-def mask_keywords(uncertainty: Layer, percent: float) -> dict[str, Any]:
-    """Keywords of the Labels layer that marks pixels above a relative uncertainty."""
+def mask_keywords(uncertainty: Layer) -> dict[str, Any]:
+    """Keywords of the Labels layer that marks what is not to be trusted; it can be a run's `mask`."""
+    from napari.utils import DirectLabelColormap
+
     return {
-        "name": f"{uncertainty.name.removesuffix(' uncertainty')} not to be trusted (above {percent:g} %)",
+        "name": f"{uncertainty.name.removesuffix(' uncertainty')} not to be trusted",
         "opacity": 0.5,
+        # The colours that napari would choose may be as dark as the image.
+        "colormap": DirectLabelColormap(color_dict={None: "transparent", 1: "orange"}),
         "metadata": _metadata(uncertainty.metadata[METADATA_KEY], "doubtful"),
         **_geometry(uncertainty),
     }
@@ -183,13 +189,13 @@ def _geometry(layer: Layer) -> dict[str, Any]:
 
 
 def data_of(result: Result, source: Source) -> dict[str, npt.NDArray[Any]]:
-    """Arrays of the layers that a result makes, by their roles; views where they can be, so that it costs little."""
+    """Arrays of the layers that a result makes, by their roles; views where possible, for speed."""
     made = {"deblurred": result.image, "kernel": result.kernel}
     if result.kernel.ndim > 2:
         # (slices..., Kh, Kw) -> the order of the layer's axes, which a last axis of channels changes
         made["kernel"] = np.moveaxis(result.kernel, (-2, -1), _spatial(result, source))
     if _finite(result.uncertainty).size:
-        # Three standard deviations shown as red, green and blue say nothing; one has a scale of colours.
+        # Three standard deviations as red, green and blue say nothing; one has a scale of colours.
         made["uncertainty"] = trust.grey(result.uncertainty) if source.rgb else result.uncertainty
     return made
 

@@ -8,6 +8,7 @@ from magicgui.widgets import PushButton
 from qtpy.QtWidgets import QFileDialog
 
 from napari_vdip import files, kernelfile
+from napari_vdip._napari import layers, pixels, region
 
 if TYPE_CHECKING:
     import napari
@@ -19,18 +20,30 @@ def button() -> PushButton:
     return PushButton(
         name="load_kernel",
         text="Load kernel...",
-        tooltip="Read a measured PSF from a TIFF, PNG or JPEG file as a layer, and choose it as the kernel. Where "
-        "file and image tell the size of their pixels, it is resampled to the image's.",
+        tooltip="Read a measured PSF from a TIFF, PNG or JPEG file as a layer, and choose it as the kernel. "
+        "Where file and image tell the size of their pixels, it is resampled to the image's.",
     )
 
 
-def ask(viewer: napari.viewer.Viewer, parent: Any) -> Layer | None:
+def ask(viewer: napari.viewer.Viewer, parent: Any, image: Layer | None) -> tuple[Layer, str] | None:
     """Ask for a file and add what is in it as a layer.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    parent : QWidget
+        Over which the dialog opens.
+    image : Layer or None
+        Image to be deblurred, whose pixel size is taken where the file tells none: a layer without units
+        would switch off the units of all others.
 
     Returns
     -------
-    Layer or None
-        None if no file was chosen.
+    layer : Layer
+    note : str
+        What was taken for granted; empty if nothing.
+    None
+        In place of both if no file was chosen.
 
     Raises
     ------
@@ -43,7 +56,12 @@ def ask(viewer: napari.viewer.Viewer, parent: Any) -> Layer | None:
     if not path:
         return None
     loaded = kernelfile.load(path)
-    size, active = loaded.pixel_size, viewer.layers.selection.active
+    size, note = loaded.pixel_size, ""
+    if not size.known and image is not None:
+        axes = region.spatial_axes(image, layers.channel_axis(image))
+        size = pixels.size_of(image, axes)
+        note = f"The file tells no pixel size; that of {image.name} is taken. " if size.known else ""
+    active = viewer.layers.selection.active
     layer = viewer.add_image(
         loaded.data,
         name=f"{files.stem_of(path)} (kernel)",
@@ -52,4 +70,4 @@ def ask(viewer: napari.viewer.Viewer, parent: Any) -> Layer | None:
         interpolation2d="nearest",
     )
     viewer.layers.selection.active = active  # the image is still what the user looks at
-    return layer
+    return layer, note

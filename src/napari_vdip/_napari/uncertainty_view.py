@@ -33,7 +33,9 @@ class UncertaintyView(QWidget):
     shown : QComboBox
         "hidden", "absolute" or "relative (%)".
     percent : QDoubleSpinBox
-        Largest uncertainty that is trusted, in percent of the pixel's value.
+        Largest uncertainty that is trusted.
+    of : QComboBox
+        What the percentage is of.
     mark : QPushButton
     words : QLabel
         Which fit is meant, and what was marked.
@@ -51,12 +53,16 @@ class UncertaintyView(QWidget):
         self.percent = QDoubleSpinBox()
         self.percent.setRange(0.1, 1000.0)
         self.percent.setDecimals(1)
-        self.percent.setValue(trust.DOUBTFUL)
         self.percent.setSuffix(" %")
-        self.percent.setToolTip(
-            "Pixels whose standard deviation is more than this share of their value are marked. At 20 % a "
-            "value stands 5 standard deviations above nothing."
+        self.percent.setToolTip("Pixels are marked whose standard deviation is more than this share.")
+        self.of = QComboBox()
+        self.of.addItems(list(trust.DOUBTFUL))
+        self.of.setToolTip(
+            "The pixel's value: for counts above a background of 0; at 20 % a value stands 5 standard "
+            "deviations above nothing. The image's range: for pictures, whose dark parts are no less certain."
         )
+        self.of.currentTextChanged.connect(self._suggest)
+        self._suggest(trust.OF_VALUE)
         self.mark = QPushButton("Mark pixels not to be trusted")
         self.mark.setToolTip("Add a Labels layer: 1 where the uncertainty is above the limit, else 0.")
         self.words = QLabel()
@@ -64,6 +70,7 @@ class UncertaintyView(QWidget):
         form = QFormLayout()
         form.addRow("uncertainty layer", self.shown)
         form.addRow("doubtful above", self.percent)
+        form.addRow("of", self.of)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 6, 0, 0)
         layout.addLayout(form)
@@ -72,11 +79,14 @@ class UncertaintyView(QWidget):
         self.shown.activated.connect(self._show)
         self.mark.clicked.connect(self._mark)
 
+    def _suggest(self, of: str) -> None:
+        self.percent.setValue(trust.DOUBTFUL[of])
+
     def refresh(self) -> None:
         """Say which fit is meant, and how its uncertainty is shown."""
         found = family.in_view(self._viewer)
         there = "uncertainty" in found and "deblurred" in found
-        for widget in (self.shown, self.percent, self.mark):
+        for widget in (self.shown, self.percent, self.of, self.mark):
             widget.setEnabled(there)
         if not there:
             self.words.setText("No uncertainty yet: it comes at the end of a run (not with method dip).")
@@ -99,12 +109,12 @@ class UncertaintyView(QWidget):
         found["uncertainty"].visible = choice == ABSOLUTE
 
     def _mark(self) -> None:
-        found, percent = family.in_view(self._viewer), self.percent.value()
+        found, percent, of = family.in_view(self._viewer), self.percent.value(), self.of.currentText()
         if "uncertainty" in found and "deblurred" in found:
             self._compute(
-                lambda image, std: trust.doubtful(image, std, percent),
+                lambda image, std: trust.doubtful(image, std, percent, of),
                 found,
-                lambda marked, found: self._add_mask(marked, found, percent),
+                lambda marked, found: self._add_mask(marked, found, f"{percent:g} % of {of}"),
             )
 
     def _compute(
@@ -126,12 +136,12 @@ class UncertaintyView(QWidget):
         found["uncertainty"].visible = False
         self._select(found["deblurred"])
 
-    def _add_mask(self, marked: Any, found: dict[str, Layer], percent: float) -> None:
-        self._viewer.add_labels(marked.astype("uint8"), **layers.mask_keywords(found["uncertainty"], percent))
+    def _add_mask(self, marked: Any, found: dict[str, Layer], limit: str) -> None:
+        self._viewer.add_labels(marked.astype("uint8"), **layers.mask_keywords(found["uncertainty"]))
         self._select(found["deblurred"])
         self.words.setText(
             f"{marked.mean():.1%} of the pixels of {found['deblurred'].name} are marked: their standard "
-            f"deviation is more than {percent:g} % of their value"
+            f"deviation is more than {limit}"
         )
 
     def _select(self, layer: Layer) -> None:

@@ -153,8 +153,8 @@ class DeblurWidget(Container[Widget]):
         buttons.undo.changed.connect(self._undo)
         buttons.apply_kernel.changed.connect(lambda: self._reuse(Task.for_image))
         buttons.all_slices.changed.connect(lambda: self._reuse(Task.for_slices))
-        self._load_button.changed.connect(self._load)
-        self.views.kernel.use.clicked.connect(self._use)
+        self._load_button.changed.connect(self._load_kernel)
+        self.views.kernel.use.clicked.connect(self._use_kernel)
         self._image_box.changed.connect(self._image_changed)
         self._options["kernel"].changed.connect(self._enable)
         self.native_parent_changed.connect(self._parent_changed)
@@ -301,17 +301,17 @@ class DeblurWidget(Container[Widget]):
             self._options[name].value = value
         self._start()
 
-    def _load(self) -> None:
+    def _load_kernel(self) -> None:
         """Read a measured PSF from a file, as a layer, and choose it."""
         try:
-            layer = loading.ask(self._viewer, self.native)
+            loaded = loading.ask(self._viewer, self.native, self._image_box.value)
         except VdipError as error:
             self._failed(error)
             return
-        if layer is not None:
-            self._choose_kernel(layer)
+        if loaded is not None:
+            self._choose_kernel(*loaded)
 
-    def _use(self) -> None:
+    def _use_kernel(self) -> None:
         """Choose the kernel that is shown."""
         layer = self.views.kernel_layer()
         if layer is None:
@@ -319,10 +319,10 @@ class DeblurWidget(Container[Widget]):
         else:
             self._choose_kernel(layer)
 
-    def _choose_kernel(self, layer: Layer) -> None:
+    def _choose_kernel(self, layer: Layer, note: str = "") -> None:
         self._options["kernel"].value = layer
         self._options["kernel_size"].value = "auto"  # the kernel has a size of its own
-        self.status.setText(f"The next run takes {layer.name} as its kernel (Advanced: kernel).")
+        self.status.setText(f"{note}The next run takes {layer.name} as its kernel (Advanced: kernel).")
 
     def _failed(self, error: Exception) -> None:
         """Tell once: what a user can mend in words, what nobody foresaw with its traceback."""
