@@ -83,14 +83,15 @@ def test_another_error_of_torch_is_no_runtime_error(monkeypatch):
     assert not isinstance(caught.value, RuntimeError)
 
 
-def test_a_kernel_on_its_border_is_warned_of():
-    rim = np.full((17, 17), 1 / 289, dtype=np.float32)
-    (text,) = solve._warnings(setting(), rim, True)
-    assert "border" in text
-    assert "kernel_size=23" in text
-    inner = np.zeros((17, 17), dtype=np.float32)
-    inner[8, 8] = 1
-    assert solve._warnings(setting(), inner, True) == []
+def test_findings_are_told_at_the_end_and_not_before():
+    image = np.random.default_rng(0).random((40, 48))
+    short = setting(preset="fast", iterations=3, threads=1, compile="off")
+    *before, last = (progress.result.report for progress in solve.solve(image, None, short, 0))
+    assert all(report["findings"] == report["warnings"] == [] for report in before)
+    (found, *_) = last["findings"]
+    assert found["code"] == "flat"  # three steps move nothing
+    assert found["remedy"] == {"iterations": None}
+    assert last["warnings"] == [finding["sentence"] for finding in last["findings"]]
 
 
 def test_script_is_refused_where_there_is_none(monkeypatch):

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-_FINE = 6  # points a pixel at which the kernel is looked at: 0.5 % of the width of a blur of std 1 px
+_FINE = 6  # points a pixel at which a kernel is looked at: enough for a blur of std 1 px
+_POINTS = 240  # a side at most: a wide blur needs less per pixel, and is shown while a fit runs
 _SAME = 0.01  # pixel sizes that differ by less are the same: a kernel of 31 px is then 0.3 px off at its rim
 
 
@@ -94,14 +95,15 @@ def half_maximum(kernel: npt.ArrayLike, pixel_size: tuple[float, float] = (1.0, 
     if not np.isfinite(values).all() or values.max(initial=0.0) <= 0.0:
         return None
     top, left, part = _interesting(values)
-    rows, columns = (np.arange((n - 1) * _FINE + 1) / _FINE for n in part.shape)
+    points = max(2, min(_FINE, _POINTS // max(part.shape)))
+    rows, columns = (np.arange((n - 1) * points + 1) / points for n in part.shape)
     fine = ndimage.map_coordinates(part, np.meshgrid(rows, columns, indexing="ij"), order=5)
     level = fine.max() / 2
     # (n, 2) in points of the fine grid -> px from the middle of the window
     middle = np.array([(n - 1) / 2 for n in values.shape])
-    outline = [line / _FINE + (top, left) - middle for line in find_contours(fine, level)]  # type: ignore[no-untyped-call]
+    outline = [line / points + (top, left) - middle for line in find_contours(fine, level)]  # type: ignore[no-untyped-call]
     size = np.asarray(pixel_size, dtype=np.float64)
-    inside = np.argwhere(fine >= level) / _FINE * size
+    inside = np.argwhere(fine >= level) / points * size
     axes = np.linalg.eigh(np.cov(inside.T) if len(inside) > 1 else np.eye(2))[1].T[::-1]
     border = np.concatenate(outline) * size
     length, width = np.ptp(border @ axes.T, axis=0)

@@ -69,7 +69,7 @@ class CurveView(QWidget):
         plot.setMouseEnabled(False, False)
         plot.setLogMode(y=logarithmic)
         plot.setToolTip(_TOOLTIPS[name])
-        plot.getAxis("left").setWidth(52)
+        plot.getAxis("left").setWidth(62)
         plot.getAxis("left").enableAutoSIPrefix(False)
         plot.setLabel("left", name)
         if row < len(_PLOTS) - 1:

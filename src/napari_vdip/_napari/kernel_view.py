@@ -63,6 +63,7 @@ class KernelView(QWidget):
         self.save = QPushButton("Save kernel...")
         self.save.setToolTip("Write a float32 TIFF with the pixel size, and the report of the fit beside it.")
         self._arrange()
+        half_maximum(np.eye(3))  # loads what would halt the viewer at the first snapshot of a run
 
     def _arrange(self) -> None:
         row = QHBoxLayout()
@@ -126,7 +127,7 @@ def in_words(shape: tuple[int, ...], found: HalfMaximum | None, real: HalfMaximu
     lines = [f"Window {shape[0]} x {shape[1]} px"]
     if found is None:
         return lines[0]
-    short = _short(unit)
+    short = _short(unit) if real else ""
     lines += ["", "Width at half maximum:"]
     lines += [_sides(measure, name) for measure, name in ((found, "px"), (real, short)) if measure]
     lines += ["", "Disc of the same area:"]
