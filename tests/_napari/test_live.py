@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import numpy as np
+import psutil
 import pytest
 from test_widget import blobs, is_back, names, offered, press, quick, run
+
+from napari_vdip.core.program import Program
 
 
 @pytest.fixture
@@ -356,3 +360,88 @@ class TestTheRunBefore:
         press(widget.resume)
         assert names(viewer) == ["cells", "cells deblurred", "cells kernel", "cells uncertainty"]
         stop(widget, qtbot)
+
+
+def remove_all(viewer):
+    for layer in list(viewer.layers):
+        viewer.layers.remove(layer)
+
+
+def rename_all(viewer):
+    for number, layer in enumerate(viewer.layers):
+        layer.name = f"layer {number}"
+
+
+def remove_one(role):
+    def remove(viewer):
+        for layer in [layer for layer in viewer.layers if layer.name.endswith(role)]:
+            viewer.layers.remove(layer)
+
+    return remove
+
+
+@pytest.mark.parametrize("moment", ["start", "preview", "stopping", "paused"])
+@pytest.mark.parametrize(
+    "change",
+    [remove_all, rename_all, *map(remove_one, ("cells", "deblurred", "kernel", "uncertainty"))],
+    ids=["all", "renamed", "source", "deblurred", "kernel", "uncertainty"],
+)
+def test_layers_may_go_or_be_renamed_at_any_moment(
+    viewer, open_dock, qtbot, growing, notified, moment, change
+):
+    viewer.add_image(np.ones((40, 48)), name="cells")
+    widget = open_dock()
+    press(widget.run)
+    if moment == "start":
+        change(viewer)
+        qtbot.waitUntil(lambda: "step" in widget.status.text())
+    else:
+        shown(viewer, qtbot)
+        if moment == "preview":
+            change(viewer)
+        press(widget.stop)
+        if moment == "stopping":
+            change(viewer)
+        qtbot.waitUntil(lambda: not offered(widget.stop))
+        if moment == "paused":
+            change(viewer)
+        press(widget.resume)
+        qtbot.waitUntil(lambda: widget.status.text().startswith("fit"))
+    press(widget.stop)
+    qtbot.waitUntil(lambda: not offered(widget.stop))
+    press(widget.undo)
+    press(widget.undo)
+    assert notified() == []
+    made = [layer for layer in viewer.layers if "napari-vdip" in layer.metadata]
+    assert len(made) == 3
+
+
+def test_runs_and_stops_in_a_row_leave_nothing_behind(viewer, open_dock, qtbot):
+    """The short form of benchmarks/soak.py, which looks at the memory too."""
+    from napari.utils import progress
+    from qtpy.QtCore import QThreadPool
+    from superqt.utils import WorkerBase
+
+    viewer.add_image(blobs(40, 48), name="cells")
+    widget = open_dock()
+    quick(widget)
+    widget.iterations.value = 100_000
+    widget.results.value = "replace the last ones"
+    process, threads, fits = psutil.Process(), [], []
+    for _ in range(10):
+        for button in (widget.run, widget.resume):
+            press(button)
+            qtbot.waitUntil(lambda: widget.status.text().startswith(("pre-fit", "fit")), timeout=60_000)
+            stop(widget, qtbot)
+        gc.collect()
+        threads.append(process.num_threads())
+        fits.append(sum(type(thing) is Program for thing in gc.get_objects()))
+    assert max(threads[5:]) <= max(threads[:5])
+    assert fits[2:] == [1] * 8  # the one that waits to go on
+    assert QThreadPool.globalInstance().waitForDone(2000)
+    assert not WorkerBase._worker_set
+    assert not progress._all_instances
+    assert names(viewer) == ["cells", "cells deblurred", "cells kernel", "cells uncertainty"]
+    widget.native.parent().destroyOnClose()
+    gc.collect()
+    assert not any(type(thing) is Program for thing in gc.get_objects())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import Container, Widget
 from napari.utils.notifications import notification_manager, show_error, show_warning
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QProgressBar, QToolButton
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QToolButton
 
 from napari_vdip._napari import form, layers, region
 from napari_vdip._napari.buttons import Buttons, Offers
@@ -130,7 +130,10 @@ class DeblurWidget(Container[Widget]):
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        layout.addWidget(self.progress_bar)
+        row = QHBoxLayout()
+        row.setContentsMargins(5, 0, 0, 0)  # where the buttons begin
+        row.addWidget(self.progress_bar)
+        layout.addLayout(row)
         layout.addWidget(self.status)
 
     def _unfold(self, unfolded: bool) -> None:
