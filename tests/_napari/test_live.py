@@ -22,13 +22,13 @@ def growing(fake_fit):
 
 def shown(viewer, qtbot, name="cells deblurred"):
     """Wait for the layers of the preview, of which the uncertainty comes last, and take one."""
-    qtbot.waitUntil(lambda: name.replace("deblurred", "uncertainty") in viewer.layers)
+    qtbot.waitUntil(lambda: name.replace("deblurred", "uncertainty") in viewer.layers, timeout=60_000)
     return viewer.layers[name]
 
 
 def stop(widget, qtbot):
     press(widget.stop)
-    qtbot.waitUntil(lambda: is_back(widget))
+    qtbot.waitUntil(lambda: is_back(widget), timeout=20_000)
 
 
 def values(layer):
@@ -63,7 +63,7 @@ class TestThePreview:
         press(widget.run)
         image, renewed = shown(viewer, qtbot), []
         image.events.data.connect(lambda _event: renewed.append(time.monotonic()))
-        qtbot.waitUntil(lambda: len(renewed) == 4)
+        qtbot.waitUntil(lambda: len(renewed) == 4, timeout=20_000)
         assert np.diff(renewed).min() > 0.45
         stop(widget, qtbot)
 
@@ -250,7 +250,7 @@ class TestContinue:
             assert widget.status.text().startswith("Stopped at step")
             assert "Continue" in widget.status.text()
             press(widget.resume)
-            qtbot.waitUntil(lambda: widget.status.text().split(",")[0] in ("pre-fit", "fit"))
+            qtbot.waitUntil(lambda: widget.status.text().split(",")[0] in ("pre-fit", "fit"), timeout=60_000)
         qtbot.waitUntil(lambda: is_back(widget), timeout=60_000)
         report = viewer.layers["cells deblurred"].metadata["napari-vdip"]
         assert (report["partial"], report["stop_reason"], report["steps"]) == (False, "finished", 110)
