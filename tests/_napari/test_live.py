@@ -349,6 +349,18 @@ class TestTheRunBefore:
         press(widget.undo)  # the user removed them: nothing comes back, and nothing fails
         assert names(viewer) == []
 
+    def test_a_run_right_after_undo_has_layers_of_its_own(self, viewer, open_dock, qtbot, fake_fit):
+        viewer.add_image(np.ones((40, 48)), name="cells")
+        widget = open_dock()
+        widget.results.value = "replace the last ones"
+        run(widget, qtbot)
+        before = list(viewer.layers)[1:]
+        press(widget.undo)  # which takes its time
+        run(widget, qtbot)
+        qtbot.waitUntil(lambda: not any(layer in viewer.layers for layer in before))
+        assert len(viewer.layers) == 4
+        assert viewer.layers["cells deblurred"].data.shape == (40, 48)
+
     def test_continue_after_undo_shows_the_layers_again(self, viewer, open_dock, qtbot, growing):
         viewer.add_image(np.ones((40, 48)), name="cells")
         widget = open_dock()

@@ -115,7 +115,7 @@ class Job:
     def release(self) -> None:
         """Give up what waits to go on, and the way back: another job begins."""
         self._run.close()
-        self._preview.forget()
+        self._preview.change.forget()
         self.found = None
 
     def abandon(self) -> None:
