@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +61,32 @@ def test_iterations_scale_the_schedule():
     plan = plan_of(setting(preset="paper", iterations=50), 1, 64, 64)
     assert (plan.bound, plan.ssim) == (20, 30)
     assert plan_of(setting(preset="fast", iterations=7), 1, 64, 64).profile == 7
+
+
+def drained(steps):
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def test_a_fit_that_is_left_goes_on_in_another_thread_as_if_it_never_was():
+    scene, threads = np.random.default_rng(0).random((40, 44)), torch.get_num_threads()
+    options = setting(preset="fast", iterations=20, threads=1)
+    whole = drained(solve.solve(scene, None, options, 3))
+    steps = solve.solve(scene, None, options, 3)
+    next(steps)
+    assert next(steps).result.report["partial"]
+    assert torch.get_num_threads() == threads  # the number belongs to all of the process
+    time.sleep(2.0)
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(drained, steps).result()
+    for name in ("image", "uncertainty", "kernel"):
+        np.testing.assert_array_equal(getattr(result, name), getattr(whole, name))
+    np.testing.assert_array_equal(result.history.objective, whole.history.objective)
+    assert not result.report["partial"]
+    assert np.diff(result.history.seconds).max() < 2.0  # the time in which nothing was done is left out
 
 
 @pytest.mark.parametrize(

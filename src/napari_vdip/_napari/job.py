@@ -63,12 +63,12 @@ class Job:
         self._task = task
         self._on_progress, self._on_result = on_progress, on_result
         self._on_error, self._on_end = on_error, on_end
-        self.running = self.stopping = False
+        self.running = self.stopping = self._void = False
         self.found: Found | None = None
         data = layers.full_resolution(image)
         mask = region.cut_mask(task.options.mask, data.shape, task.axes, task.index)
         options = dataclasses.replace(task.options, mask=mask)
-        source = region.moved(layers.record(image, options.channel_axis), task.index, data.shape)
+        source = region.moved(layers.record(image, options.channel_axis), task.index, data.shape, task.axes)
         self._preview: Preview = Preview(viewer, source, last._preview if last else None)
         self._run = Run(
             Fit(region.cut(data, task.index), options, source.name),
@@ -86,7 +86,7 @@ class Job:
     @property
     def undoable(self) -> bool:
         """Whether there is something to be undone, or to be done again."""
-        return bool(self._preview.change)
+        return bool(self._preview.change) and not self._void
 
     @property
     def undone(self) -> bool:
@@ -115,12 +115,13 @@ class Job:
     def release(self) -> None:
         """Give up what waits to go on, and the way back: another job begins."""
         self._run.close()
-        self._preview.forget()
+        self._preview.change.forget()
         self.found = None
 
     def abandon(self) -> None:
         """End without a word; the layers stay as they are."""
         self._preview.stop()
+        self._preview.change.halt()
         self._run.abandon()
 
     def _progressed(self, progress: Progress) -> None:
@@ -142,7 +143,7 @@ class Job:
         else:
             self._preview.stop()
             self._preview.change.undo()
-            self._preview.forget()
+            self._void = True
         self._on_error(error)
 
     def _ended(self) -> None:

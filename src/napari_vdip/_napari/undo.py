@@ -1,4 +1,4 @@
-"""What a run changed in the viewer, and the way back and forth: one level of undo. No Qt."""
+"""What a run changed in the viewer, and the way back and forth: one level of undo."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from qtpy.QtCore import QTimer
 
 from napari_vdip._napari.layers import METADATA_KEY
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Layer
 
+_DRAWN = 60  # ms in which the window draws itself
 _GEOMETRY = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
 
@@ -70,6 +72,10 @@ def place(layer: Layer, geometry: dict[str, Any]) -> None:
 class Change:
     """All that one run did to the viewer's layers, so that it can be undone and done again.
 
+    Layers are removed one by one, the window drawn in between: napari frees what a layer holds on
+    the graphics card, and when three go at once its next drawing crashed (vispy 0.17 with
+    Mesa; napari#7345 has the like on other cards).
+
     Parameters
     ----------
     viewer : napari.viewer.Viewer
@@ -79,6 +85,8 @@ class Change:
         self._viewer = viewer
         self._before: list[tuple[Layer, State | None]] = []  # None: the run added the layer
         self._after: list[tuple[Layer, State | None]] | None = None
+        self._leaving: list[Layer] = []
+        self._waiting = False
 
     @property
     def undone(self) -> bool:
@@ -108,16 +116,41 @@ class Change:
             after, self._after = self._after, None
             self._go(after)
 
+    def halt(self) -> None:
+        """Leave the layers as they are now: the viewer may be closing."""
+        self._leaving = []
+
+    def forget(self) -> None:
+        """Give up the way back. What is still to be removed will be."""
+        self._before, self._after = [], None
+
+    def removes(self, layer: Layer) -> bool:
+        """Whether a layer is about to be removed."""
+        return layer in self._leaving
+
     def _now(self, layer: Layer) -> State | None:
-        return State.of(layer) if layer in self._viewer.layers else None
+        return State.of(layer) if self._there(layer) else None
+
+    def _there(self, layer: Layer) -> bool:
+        return layer in self._viewer.layers and not self.removes(layer)
 
     def _go(self, states: list[tuple[Layer, State | None]]) -> None:
+        self.halt()
         for layer, state in states:
-            there = layer in self._viewer.layers
-            if state is None:
-                if there:
-                    self._viewer.layers.remove(layer)
-                continue
-            state.give(layer)
-            if not there:  # removed, by the run or by the user
-                self._viewer.add_layer(layer)
+            if state is not None:
+                state.give(layer)
+                if layer not in self._viewer.layers:  # removed, by the run or by the user
+                    self._viewer.add_layer(layer)
+        self._leaving = [layer for layer, state in states if state is None]
+        if not self._waiting:
+            self._remove_next()
+
+    def _remove_next(self) -> None:
+        self._waiting = False
+        self._leaving = [layer for layer in self._leaving if layer in self._viewer.layers]
+        if self._leaving:
+            self._viewer.layers.remove(self._leaving.pop(0))
+        if self._leaving:
+            self._waiting = True
+            # A closure keeps this object until all is removed, whatever becomes of its run.
+            QTimer.singleShot(_DRAWN, lambda: self._remove_next())

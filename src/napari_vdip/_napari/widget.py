@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import Container, Widget
 from napari.utils.notifications import notification_manager, show_error, show_warning
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QProgressBar, QToolButton
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QToolButton
 
 from napari_vdip._napari import form, layers, loading, pixels, region, scrolling
 from napari_vdip._napari.advice import Advice
@@ -136,7 +136,11 @@ class DeblurWidget(Container[Widget]):
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        for shown in (self.progress_bar, self.status, self.advice, self.views):
+        row = QHBoxLayout()
+        row.setContentsMargins(5, 0, 0, 0)  # where the buttons begin
+        row.addWidget(self.progress_bar)
+        layout.addLayout(row)
+        for shown in (self.status, self.advice, self.views):
             layout.addWidget(shown)
         scrolling.make_scrollable(self.native)
 
@@ -191,8 +195,8 @@ class DeblurWidget(Container[Widget]):
                 running=self._running,
                 stopping=job is not None and job.stopping,
                 paused=job is not None and job.paused,
-                undo=job is not None and job.undoable,
-                redo=job is not None and job.undone,
+                undo=job is not None and job.undoable and not job.undone,
+                redo=job is not None and job.undoable and job.undone,
                 kernel_for_image=part,
                 kernel_for_slices=slices,
             )
