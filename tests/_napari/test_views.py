@@ -156,6 +156,16 @@ class TestTheKernel:
         widget.views.slice.setValue(2)
         assert "4.71 px" in widget.views.kernel.words.text()
 
+    def test_the_one_of_a_slice_can_be_used(self, viewer, open_dock, qtbot, course_fit):
+        viewer.add_image(blobs(3, 40, 48), name="stack")
+        widget = open_dock()
+        run(widget, qtbot)
+        widget.views.slice.setValue(2)
+        widget.views.kernel.use.click()
+        assert widget.kernel.value.name == "stack kernel of slice 2"
+        run(widget, qtbot)
+        np.testing.assert_array_equal(course_fit.options.kernel, gaussian(2, 15))
+
 
 class TestAMeasuredPsf:
     def test_a_file_becomes_a_layer_and_the_kernel_on_the_images_pixels(

@@ -20,6 +20,7 @@ from napari_vdip.result import History
 
 if TYPE_CHECKING:
     import napari
+    import numpy.typing as npt
     from napari.layers import Layer
 
     from napari_vdip.result import Progress, Result
@@ -110,10 +111,22 @@ class Views(QWidget):
         self._draw()
 
     def kernel_layer(self) -> Layer | None:
-        """Layer of the kernel that is shown, None if it is not in the viewer."""
+        """Layer of the kernel that is shown, a new one for a slice; None if it is not in the viewer."""
         if self._result is None:
             return None
-        return family.of_report(self._viewer, self._result.report).get("kernel")
+        layer = family.of_report(self._viewer, self._result.report).get("kernel")
+        if layer is None or layer.ndim == 2:
+            return layer
+        size, active = self._pixel_size, self._viewer.layers.selection.active
+        alone = self._viewer.add_image(
+            self._shown_kernel(self._result),
+            name=f"{layer.name} of slice {self.slice.value()}",
+            scale=(size.height, size.width),
+            units=(size.unit, size.unit),
+            interpolation2d="nearest",
+        )
+        self._viewer.layers.selection.active = active
+        return alone
 
     def close_down(self) -> None:
         """Listen no more to the viewer."""
@@ -142,12 +155,17 @@ class Views(QWidget):
         result, number = self._result, self.slice.value() - 1
         view = (self.kernel, self.curve, self.uncertainty)[self.tabs.currentIndex()]
         if view is self.kernel:
-            kernels = result.kernel.reshape(-1, *result.kernel.shape[-2:])  # (slices, Kh, Kw)
-            self.kernel.show_kernel(kernels[number], self._pixel_size)
+            self.kernel.show_kernel(self._shown_kernel(result), self._pixel_size)
         elif view is self.curve:
             self.curve.show_history(of_slice(result, number), result.report.get("noise_std", 0.0))
         else:
             self.uncertainty.refresh()
+
+    def _shown_kernel(self, result: Result) -> npt.NDArray[np.float32]:
+        """Kernel of the slice that is shown, (h, w)."""
+        kernels = result.kernel.reshape(-1, *result.kernel.shape[-2:])  # (slices, Kh, Kw)
+        kernel: npt.NDArray[np.float32] = kernels[self.slice.value() - 1]
+        return kernel
 
     def _selected(self, *_: Any) -> None:
         if self.tabs.currentWidget() is not None and self.uncertainty.isVisible():
