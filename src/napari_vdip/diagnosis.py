@@ -102,7 +102,7 @@ def border(kernel: Floats, shape: tuple[int, int]) -> Finding | None:
         return None
     height, width = kernel.shape
     told = f"{mass:.0%} of the kernel lies on its border: the blur may be larger than {height} x {width} px"
-    larger = int(1.4 * max(kernel.shape)) // 2 * 2 + 1
+    larger = max(int(1.4 * max(kernel.shape)) // 2 * 2 + 1, max(kernel.shape) + 4)
     if larger > min(shape):
         return Finding("border", f"{told}; deblur a larger part of the image", {})
     return Finding("border", f"{told}; try kernel_size={larger}", {"kernel_size": larger})

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QLabel, QScrollArea
 from test_widget import blobs, is_back, names, press, quick, run
 
 from napari_vdip import kernelfile
+from napari_vdip._napari.curve import LogAxis
 from napari_vdip.psf import PixelSize
 from napari_vdip.result import History
 
@@ -331,6 +332,21 @@ class TestTheCurve:
         run(widget, qtbot)
         widget.views.tabs.setCurrentIndex(CURVE)
         assert "times the noise" in widget.views.curve.words.text()
+
+    @pytest.mark.parametrize(
+        ("low", "high", "shown"),
+        [
+            (0.4, 1.9, ["5", "10", "20", "50"]),
+            (0.1, 0.8, ["2", "5"]),
+            (0.1, 1.8, ["3", "10", "30"]),
+            (-0.2, 2.3, ["1", "10", "100"]),
+            (-6.1, 0.1, ["1e-06", "0.0001", "0.01", "1"]),
+        ],
+    )
+    def test_its_numbers_are_round_and_few(self, qtbot, low, high, shown):
+        axis = LogAxis("left")
+        ((_, places),) = axis.tickValues(low, high, 80)
+        assert axis.tickStrings(places, 1, 1) == shown
 
     def test_it_takes_the_theme(self, viewer, open_dock, qtbot, course_fit):
         cells(viewer)

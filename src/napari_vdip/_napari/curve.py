@@ -6,6 +6,7 @@ thousand points takes it a few milliseconds, which the viewer does not notice.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,12 +22,36 @@ if TYPE_CHECKING:
 
 _HEIGHT = 290  # px on the screen, all three
 _PLOTS = (("misfit", True), ("change", True), ("objective", False))  # name, and whether on a log scale
+_DIGITS = ((1, 2, 5), (1, 3), (1,))  # round numbers within a power of ten
+_LABELS = 4  # on an axis
 _TOOLTIPS = {
     "misfit": "Root mean square difference between the image and the blurred result, in the image's "
     "intensities. The dotted line is the noise read from the image: a good fit ends a little above it.",
     "change": "How much of the kernel's mass moves in a step. It falls as the kernel comes to rest.",
     "objective": "What is minimised. Its meaning changes after the pre-fit.",
 }
+
+
+class LogAxis(pg.AxisItem):  # type: ignore[misc]
+    """Axis of a small logarithmic plot: round numbers, as many as have room.
+
+    pyqtgraph's own writes up to nine numbers into each power of ten, one over another.
+    """
+
+    def tickValues(self, minVal: float, maxVal: float, size: float) -> list[tuple[float, list[float]]]:
+        """Places of the ticks as log10, the finest set of at most `_LABELS`."""
+        powers = range(math.floor(minVal), math.ceil(maxVal) + 1)
+        finer = [[power + math.log10(digit) for power in powers for digit in set_] for set_ in _DIGITS]
+        coarser = [[float(power) for power in powers if power % step == 0] for step in (2, 3, 5, 10)]
+        for places in (*finer, *coarser):
+            inside = [place for place in places if minVal <= place <= maxVal]
+            if len(inside) <= _LABELS:
+                break
+        return [(1.0, inside)]
+
+    def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
+        """Write the numbers plainly."""
+        return [f"{10**value:.3g}" for value in values]
 
 
 class CurveView(QWidget):
@@ -44,7 +69,7 @@ class CurveView(QWidget):
         super().__init__()
         self._canvas = pg.GraphicsLayoutWidget()
         self._canvas.setFixedHeight(_HEIGHT)
-        self._canvas.ci.layout.setContentsMargins(0, 0, 4, 0)
+        self._canvas.ci.layout.setContentsMargins(0, 8, 4, 0)
         self._canvas.ci.layout.setSpacing(2)
         self.plots: dict[str, Any] = {}
         self.curves: dict[str, Any] = {}
@@ -63,7 +88,8 @@ class CurveView(QWidget):
 
     def _add(self, row: int, name: str, logarithmic: bool) -> None:
         """Add the plot of a row, with its curve and the mark of where more steps gain little."""
-        plot = self._canvas.addPlot(row=row, col=0)
+        axes = {"left": LogAxis("left")} if logarithmic else {}
+        plot = self._canvas.addPlot(row=row, col=0, axisItems=axes)
         plot.setMenuEnabled(False)
         plot.hideButtons()
         plot.setMouseEnabled(False, False)

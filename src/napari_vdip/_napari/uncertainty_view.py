@@ -111,10 +111,13 @@ class UncertaintyView(QWidget):
     def _mark(self) -> None:
         found, percent, of = family.in_view(self._viewer), self.percent.value(), self.of.currentText()
         if "uncertainty" in found and "deblurred" in found:
+            limit = f"{percent:g}\N{NO-BREAK SPACE}% of {of}"
             self._compute(
                 lambda image, std: trust.doubtful(image, std, percent, of),
                 found,
-                lambda marked, found: self._add_mask(marked, found, f"{percent:g} % of {of}"),
+                lambda marked, found: self._add_mask(
+                    marked, found, f"{percent:g}\N{NO-BREAK SPACE}% of {of}"
+                ),
             )
 
     def _compute(
