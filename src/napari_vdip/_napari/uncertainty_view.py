@@ -115,9 +115,7 @@ class UncertaintyView(QWidget):
             self._compute(
                 lambda image, std: trust.doubtful(image, std, percent, of),
                 found,
-                lambda marked, found: self._add_mask(
-                    marked, found, f"{percent:g}\N{NO-BREAK SPACE}% of {of}"
-                ),
+                lambda marked, found: self._add_mask(marked, found, limit),
             )
 
     def _compute(
