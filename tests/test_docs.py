@@ -1,4 +1,7 @@
-"""The pages under docs/how-to are true: their blocks run as they stand, and their links lead somewhere."""
+"""The pages under docs/how-to are true: their blocks run as they stand, and their links lead somewhere.
+
+The page about napari's console is run in it, by tests/_napari/test_console.py.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ PAGES = sorted(DOCS.rglob("*.md"))
 BLOCKS = [
     pytest.param(language, block, id=f"{page.stem}-{number}-{language}")
     for page in sorted((DOCS / "how-to").glob("*.md"))
+    if page.stem != "console"
     for number, (language, block) in enumerate(
         re.findall(r"```(\w+)\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     )

@@ -22,11 +22,15 @@ ROOMS = (
     "psf",
     "diagnosis",
     "trust",
+    "layout",
+    "pace",
+    "recipe",
     "core",
     "opencv",
     "estimate",
     "arrays",
     "solve",
+    "devices",
     "stack",
     "api",
     "metrics",
@@ -47,7 +51,15 @@ ROOMS = (
 # The form and the worker talk to the fit, not to its mathematics, and not to the shell.
 NOT_FOR_NAPARI = {"core", "opencv", "cli"}
 # All that these rooms may import from outside of the standard library.
-ONLY = {"errors": set(), "options": set(), "result": {"numpy"}, "core": {"torch"}}
+ONLY = {
+    "errors": set(),
+    "options": set(),
+    "layout": set(),
+    "pace": set(),
+    "recipe": set(),
+    "result": {"numpy"},
+    "core": {"torch"},
+}
 # Packages that only one room may import.
 OWNER = {"napari": "_napari", "magicgui": "_napari", "qtpy": "_napari", "superqt": "_napari", "cv2": "opencv"}
 OWNER["pyqtgraph"] = "_napari"
@@ -87,7 +99,7 @@ def room_of(module: str) -> str:
     name = parts[1] if len(parts) > 1 else ""
     if name.startswith("__"):
         return ""
-    return napari_vdip._HOME.get(name, name)
+    return napari_vdip._HOME.get(name, name).split(".")[0]
 
 
 def faults_of(source: str, module: str, *, is_package: bool = False) -> list[str]:

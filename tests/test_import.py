@@ -48,7 +48,7 @@ def test_options_result_and_errors_load_no_torch():
 
 
 def test_public_names():
-    assert set(napari_vdip.__all__) == {"deblur", "Options", "Result", "VdipError"}
+    assert set(napari_vdip.__all__) == {"deblur", "deblur_layer", "Options", "Result", "VdipError"}
     assert {*napari_vdip.__all__, "__version__"} == set(dir(napari_vdip))
     for name in napari_vdip.__all__:
         assert getattr(napari_vdip, name).__name__ == name

@@ -22,8 +22,9 @@ def test_defaults_are_the_contract():
     assert defaults == {
         "kernel_size": "auto",
         "preset": "balanced",
+        "kind": "photograph",
         "method": None,
-        "noise": "gaussian",
+        "noise": None,
         "kernel": None,
         "kernel_fixed": True,
         "kernel_mode": "each",
@@ -93,6 +94,7 @@ def test_odd_kernel_sizes_are_allowed(half_height, half_width):
         ("preset", "slow"),
         ("preset", None),
         ("method", "vdip"),
+        ("kind", "x-ray"),
         ("noise", "salt"),
         ("kernel_fixed", 1),
         ("kernel_mode", "all"),
@@ -114,7 +116,7 @@ def test_a_wrong_value_is_refused_by_name(name, value):
     assert "expected" in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["preset", "method", "noise", "kernel_mode", "compile"])
+@pytest.mark.parametrize("name", ["preset", "kind", "method", "noise", "kernel_mode", "compile"])
 def test_every_choice_is_allowed_and_a_refusal_lists_them(name):
     choices = choices_of(type_of(name))
     assert choices

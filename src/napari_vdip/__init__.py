@@ -15,15 +15,22 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
+    from napari_vdip._napari.console import deblur_layer
     from napari_vdip.api import deblur
     from napari_vdip.errors import VdipError
     from napari_vdip.options import Options
     from napari_vdip.result import Result
 
 __version__ = "0.0.1"
-__all__ = ["Options", "Result", "VdipError", "deblur"]
+__all__ = ["Options", "Result", "VdipError", "deblur", "deblur_layer"]
 
-_HOME = {"Options": "options", "Result": "result", "VdipError": "errors", "deblur": "api"}
+_HOME = {
+    "Options": "options",
+    "Result": "result",
+    "VdipError": "errors",
+    "deblur": "api",
+    "deblur_layer": "_napari.console",
+}
 
 
 def __getattr__(name: str) -> Any:

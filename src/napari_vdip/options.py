@@ -1,13 +1,15 @@
 """The options, each declared once, and the presets. Standard library only.
 
 The Python function, the command line and the form in napari are all built from the
-fields of `Options`; `Preset` holds the constants of the method that one word chooses.
+fields of `Options`; `Preset` holds the constants of the method that one word chooses, `Kind`
+what the kind of image chooses.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import operator
 import types
 import typing
@@ -17,7 +19,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 from napari_vdip.errors import InvalidOption
 
 PresetName = Literal["fast", "balanced", "paper"]
+KindName = Literal["photograph", "fluorescence", "astronomy"]
 Method = Literal["sparse", "extreme", "std", "dip"]
+Noise = Literal["gaussian", "poisson"]
 
 
 def _option(
@@ -58,16 +62,21 @@ class Options:
         "fast: a look at what is possible. balanced: the default. paper: the published schedule with "
         "its 5,500 steps, for comparison.",
     )
+    kind: KindName = _option(
+        "photograph",
+        "What the image shows; it chooses what is not given. photograph: gaussian noise. "
+        "fluorescence, astronomy: poisson noise.",
+    )
     method: Method | None = _option(
         None,
         "sparse, extreme: the two priors of VDIP. std: variational without a prior. dip: a plain fit "
         "without uncertainty, the baseline. Not given: what the preset says.",
         advanced=True,
     )
-    noise: Literal["gaussian", "poisson"] = _option(
-        "gaussian",
+    noise: Noise | None = _option(
+        None,
         "gaussian: the same noise everywhere. poisson: noise that grows with brightness, as in "
-        "photon-limited images.",
+        "photon-limited images. Not given: what the kind of image says.",
         advanced=True,
     )
     kernel: Any = _option(
@@ -133,7 +142,6 @@ class Options:
         "Axis that holds channels; each channel is deblurred on its own, as a slice is.",
         low=-32,
         high=31,
-        advanced=True,
     )
 
     def __post_init__(self) -> None:
@@ -170,6 +178,16 @@ class Options:
                     f"unknown option {name!r}; did you mean {near!r}? known: {', '.join(known)}"
                 )
         return dataclasses.replace(base or cls(), **keywords)
+
+    @property
+    def method_used(self) -> Method:
+        """The method given, else the one of the image kind, else the preset's."""
+        return self.method or KINDS[self.kind].method or PRESETS[self.preset].method
+
+    @property
+    def noise_used(self) -> Noise:
+        """The noise given, else the one of the image kind."""
+        return self.noise or KINDS[self.kind].noise
 
     def as_dict(self) -> dict[str, Any]:
         """Values by name, JSON-ready; of an array only its shape is told."""
@@ -225,6 +243,28 @@ class Preset:
         return self.bound_steps + self.ssim_steps + self.profile_steps
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What a kind of image says where the user says nothing.
+
+    Attributes
+    ----------
+    noise : {"gaussian", "poisson"}
+        How the noise depends on brightness.
+    method : str or None
+        The method; None: the preset's.
+    """
+
+    noise: Noise
+    method: Method | None = None
+
+
+KINDS: dict[str, Kind] = {
+    "photograph": Kind(noise="gaussian"),
+    "fluorescence": Kind(noise="poisson"),
+    "astronomy": Kind(noise="poisson"),
+}
+
 _WEAK_PREFIT = {"sparse": 30, "extreme": 30, "std": 30, "dip": 30}
 
 PRESETS: dict[str, Preset] = {
@@ -275,7 +315,12 @@ PRESETS: dict[str, Preset] = {
 
 def type_of(name: str) -> Any:
     """Type of an option, as declared in `Options`."""
-    return typing.get_type_hints(Options)[name]
+    return _types()[name]
+
+
+@functools.cache
+def _types() -> dict[str, Any]:
+    return typing.get_type_hints(Options)
 
 
 def choices_of(kind: Any) -> tuple[Any, ...]:

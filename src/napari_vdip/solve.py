@@ -105,7 +105,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
     """All constants of a program for an image of this size."""
     options = setting.options
     preset = PRESETS[options.preset]
-    method = options.method or preset.method
+    method = options.method_used
     kernel_height, kernel_width = setting.kernel_size
     total = preset.iterations if options.iterations is None else options.iterations
     share = total / preset.iterations
@@ -170,7 +170,7 @@ def solve(
     VdipError
         Whatever goes wrong, torch's own errors included.
     """
-    frame = arrays.frame(plane, mask, setting.options.rgb, setting.options.noise == "poisson")
+    frame = arrays.frame(plane, mask, setting.options.rgb, setting.options.noise_used == "poisson")
     threads = setting.options.threads
     with _torch_errors(frame.y.shape):
         with _threads(threads):
@@ -287,7 +287,8 @@ def _report(program: Any, frame: arrays.Frame, setting: Setting, seed: int, seco
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
-        "method": options.method or preset.method,
+        "method": options.method_used,
+        "noise": options.noise_used,
         "preset": asdict(preset),
         "kernel_size": list(setting.kernel_size),
         "kernel_size_reason": setting.kernel_size_reason,

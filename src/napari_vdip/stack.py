@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from napari_vdip import arrays, estimate
 from napari_vdip.errors import Diverged, InvalidInput, InvalidOption
+from napari_vdip.layout import Layout, layout_of
 from napari_vdip.result import History, Progress, Result
 from napari_vdip.solve import Setting, device_of, solve, way_of
 
@@ -20,77 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from napari_vdip.options import Options
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Which axes of an image hold what.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Shape of the image.
-    leading : tuple of int
-        Axes whose every position is a slice of its own.
-    spatial : tuple of int
-        The axes of height and width.
-    """
-
-    shape: tuple[int, ...]
-    leading: tuple[int, ...]
-    spatial: tuple[int, int]
-
-    @property
-    def slices(self) -> list[tuple[int | slice, ...]]:
-        """Index of each slice into the image, in C order of the leading axes."""
-        positions = itertools.product(*(range(self.shape[axis]) for axis in self.leading))
-        return [
-            tuple(
-                dict(zip(self.leading, at, strict=True)).get(a, slice(None)) for a in range(len(self.shape))
-            )
-            for at in positions
-        ]
-
-    @property
-    def leading_shape(self) -> tuple[int, ...]:
-        """Lengths of the leading axes."""
-        return tuple(self.shape[axis] for axis in self.leading)
-
-    @property
-    def spatial_shape(self) -> tuple[int, int]:
-        """Height and width."""
-        return self.shape[self.spatial[0]], self.shape[self.spatial[1]]
-
-
-def layout_of(shape: tuple[int, ...], rgb: bool, channel_axis: int | None) -> Layout:
-    """Say which axes are slices and which are height and width.
-
-    Raises
-    ------
-    InvalidInput
-        If there are too few axes, an empty one, or no colours where `rgb` says so.
-    InvalidOption
-        If `channel_axis` is no axis of the image.
-    """
-    least = 2 + rgb + (channel_axis is not None)
-    if len(shape) < least or 0 in shape:
-        raise InvalidInput(
-            f"the image has shape {shape}; expected at least {least} axes, none of them empty, "
-            "ending in height and width" + (" and colours" if rgb else "")
-        )
-    if rgb and shape[-1] not in (3, 4):
-        raise InvalidInput(
-            f"rgb=True, but the last axis of shape {shape} has length {shape[-1]}; expected 3 or 4. "
-            "For a stack of grey images use rgb=False"
-        )
-    axes = list(range(len(shape) - rgb))
-    if channel_axis is not None:
-        if not -len(shape) <= channel_axis < len(shape):
-            raise InvalidOption(f"channel_axis={channel_axis} is no axis of an image of shape {shape}")
-        axes.remove(channel_axis % len(shape))
-    spatial = (axes[-2], axes[-1])
-    leading = tuple(axis for axis in range(len(shape) - rgb) if axis not in spatial)
-    return Layout(shape, leading, spatial)
 
 
 def slice_seed(seed: int, index: int) -> int:

@@ -60,6 +60,9 @@ class FakeFit:
         factor = self.gain + self.grows * step
         kernel, image = kernel * factor, data.astype(np.float32) * np.float32(factor)
         report = {
+            "options": self.options.as_dict(),
+            "device": "cpu (fake)",
+            "steps": self.steps,
             "kernel_size": list(self.kernel_shape),
             "kernel_size_reason": "given",
             "stop_reason": stop_reason,
@@ -78,9 +81,15 @@ def fake_fit(monkeypatch):
     return fit
 
 
+@pytest.fixture(autouse=True)
+def napari_config(tmp_path, monkeypatch):
+    """Keep processes that a test starts away from the settings of whoever runs the tests."""
+    monkeypatch.setenv("NAPARI_CONFIG", str(tmp_path / "settings.yaml"))
+
+
 @pytest.fixture
-def plugin(npe2pm):
-    """Register the manifest of this source tree, and no other plugin."""
+def plugin(npe2pm, plugin_settings):
+    """Register the manifest of this source tree, and no other plugin, with the settings of a first start."""
     with npe2pm.tmp_plugin(manifest=str(MANIFEST)) as registered:
         yield registered
 

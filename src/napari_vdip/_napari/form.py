@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 LAYER_KINDS: dict[str, tuple[str, ...]] = {"kernel": ("Image",), "mask": ("Labels", "Image")}
 
 # What "not given" is called where None is a choice.
-_NOT_GIVEN = {"method": "preset", "iterations": "preset", "threads": "auto", "channel_axis": "none"}
+_NOT_GIVEN = {
+    "method": "preset",
+    "noise": "by kind of image",
+    "iterations": "preset",
+    "threads": "auto",
+    "channel_axis": "none",
+}
 
 # Known from the layer, not asked.
 _FROM_LAYER = ("rgb",)

@@ -1,7 +1,7 @@
 """The part of an image that is deblurred: where it is in the layer's data, and where its result lies. No Qt.
 
-A part is an index, one slice for each axis of the layer (colours not counted). Only height and
-width are restricted here; all other axes are taken whole.
+A part is an index, one slice for each axis of the layer (colours not counted). Regions restrict
+height and width; which slices are taken stands in `part`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ _LEAST = 8  # px; below, there is nothing to fit
 
 def spatial_axes(layer: Image, channel_axis: int | None) -> tuple[int, int]:
     """Axes of height and width: the last two that are no channels and no colours."""
-    channel = None if channel_axis is None else channel_axis % layer.ndim
-    axes = [axis for axis in range(layer.ndim) if axis != channel]
-    return axes[-2], axes[-1]
+    return _spatial(layer.ndim, channel_axis)
 
 
 def of_view(viewer: ViewerModel, layer: Image, channel_axis: int | None) -> Index:
@@ -196,14 +194,20 @@ def moved(
         return source
     start = tuple(part.indices(length)[0] for part, length in zip(index, whole, strict=True))
     translate = source.geometry["translate"] + layers.linear(source.geometry) @ np.array(start, dtype=float)
-    plane_is_whole = is_whole([index[axis] for axis in axes], [whole[axis] for axis in axes])
+    within = not is_whole(tuple(index[axis] for axis in axes), tuple(whole[axis] for axis in axes))
     return dataclasses.replace(
         source,
-        name=source.name if plane_is_whole else f"{source.name} region",
+        name=f"{source.name} region" if within else source.name,
         geometry={**source.geometry, "translate": translate},
         start=start,
         whole=whole,
     )
+
+
+def _spatial(ndim: int, channel_axis: int | None) -> tuple[int, int]:
+    channel = None if channel_axis is None else channel_axis % ndim
+    axes = [axis for axis in range(ndim) if axis != channel]
+    return axes[-2], axes[-1]
 
 
 def _around(points: Points, layer: Layer, axes: Iterable[int]) -> Index:
@@ -230,11 +234,11 @@ def _to_data(points: Points, units: Any, layer: Layer) -> Points:
     points = points[:, -count:].copy()
     for axis in range(-count, 0):
         if len(units) >= -axis:
-            points[:, axis] *= _ratio(units[axis], layer.units[axis])
+            points[:, axis] *= ratio(units[axis], layer.units[axis])
     return np.array([layer.world_to_data(point) for point in points], dtype=float)
 
 
-def _ratio(world: Any, own: Any) -> float:
+def ratio(world: Any, own: Any) -> float:
     """How many of a layer's units one of the world's is; 1 where napari does not convert them either."""
     if world == own:
         return 1.0

@@ -10,16 +10,18 @@ from napari.utils.notifications import notification_manager, show_error, show_wa
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QToolButton
 
-from napari_vdip._napari import form, layers, loading, pixels, region, scrolling
+from napari_vdip._napari import copying, form, layers, loading, pixels, region, scrolling
 from napari_vdip._napari.advice import Advice
 from napari_vdip._napari.buttons import Buttons, Offers
 from napari_vdip._napari.job import Job
 from napari_vdip._napari.reuse import Task
 from napari_vdip._napari.run import duration, message, with_threads
+from napari_vdip._napari.setup import Setup
 from napari_vdip._napari.views import Views
 from napari_vdip._napari.where import Where
 from napari_vdip.errors import VdipError
 from napari_vdip.options import Options
+from napari_vdip.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,11 +63,17 @@ class DeblurWidget(Container[Widget]):
         choices["channel_axis"] = self._axes
         self._options: dict[str, Any] = {item.name: form.widget_of(item, choices) for item in form.fields()}
         self._advanced = [self._options[item.name] for item in form.fields() if item.metadata["advanced"]]
-        basic = [option for option in self._options.values() if option not in self._advanced]
         self._where = Where(viewer, self._layers("Shapes"))
+        self._setup = Setup(viewer, self._image_box, self._options, self._where)
         self._buttons = Buttons()
+        basic = [
+            option
+            for option in self._options.values()
+            if option not in self._advanced and option not in self._setup.fields
+        ]
         above = [
             self._image_box,
+            *self._setup.fields,
             self._where.region,
             self._where.region_layer,
             *basic,
@@ -73,11 +81,13 @@ class DeblurWidget(Container[Widget]):
         ]
         self._load_button = loading.button()
         self._advanced.insert(self._advanced.index(self._options["kernel"]) + 1, self._load_button)
-        super().__init__(widgets=[*above, *self._advanced, *self._buttons.all])
+        buttons = [*self._buttons.all, *self._setup.buttons]
+        super().__init__(widgets=[*above, *self._advanced, *buttons])
         self._kernel_note = ""
         self.views, self.advice = Views(viewer), Advice(self._try)
         self._arrange(toggle_at=len(above))
         self._connect()
+        self._setup.connect()
         self._choose_selected()
         self._enable()
 
@@ -130,7 +140,10 @@ class DeblurWidget(Container[Widget]):
         layout.insertWidget(toggle_at, self.fold)
         layout.insertWidget(0, about)
         self._where.refresh()
+        self.outlook = self._setup.outlook
+        layout.addWidget(self.outlook)
         self._buttons.arrange(layout)
+        self._setup.arrange_buttons(layout)
         self.progress_bar = QProgressBar()
         self.progress_bar.setVisible(False)
         self.status = QLabel()
@@ -159,6 +172,8 @@ class DeblurWidget(Container[Widget]):
         buttons.all_slices.changed.connect(lambda: self._reuse(Task.for_slices))
         self._load_button.changed.connect(self._load_kernel)
         self.views.kernel.use.clicked.connect(self._use_kernel)
+        self._setup.copy_python.changed.connect(lambda: self._copy("Python code", Recipe.as_python))
+        self._setup.copy_command.changed.connect(lambda: self._copy("Command", Recipe.as_command))
         self._image_box.changed.connect(self._image_changed)
         self._options["kernel"].changed.connect(self._enable)
         self.native_parent_changed.connect(self._parent_changed)
@@ -173,6 +188,7 @@ class DeblurWidget(Container[Widget]):
 
     def _abandon(self, *_: Any) -> None:
         self.views.close_down()
+        self._setup.close()
         if self._job is not None:
             self._job.abandon()
             self._job = None
@@ -184,6 +200,7 @@ class DeblurWidget(Container[Widget]):
             axis = self._options["channel_axis"]
             axis.reset_choices()
             axis.value = None if image is None else layers.channel_axis(image)
+        self._setup.refresh()
         self._enable()
 
     def _enable(self, *_: Any) -> None:
@@ -214,8 +231,9 @@ class DeblurWidget(Container[Widget]):
             return
         try:
             options = self._read(image)
-            index = self._where.index(image, options)
+            index = self._setup.index(image, options)
             axes = region.spatial_axes(image, options.channel_axis)
+            self._setup.keep()
             self._launch(image, Task(weakref.ref(image), options, index, axes))
         except VdipError as error:
             self._failed(error)
@@ -294,6 +312,7 @@ class DeblurWidget(Container[Widget]):
             result.report["kernel_note"] = self._kernel_note
         self.views.finish(result)
         self.advice.show_findings(result.report.get("findings", ()))
+        self._setup.learn(result)
         paused = self._job is not None and self._job.paused
         self.status.setText(summary(result) + ("\nContinue goes on from here." if paused else ""))
         if result.report["warnings"]:
@@ -327,6 +346,21 @@ class DeblurWidget(Container[Widget]):
         self._options["kernel"].value = layer
         self._options["kernel_size"].value = "auto"  # the kernel has a size of its own
         self.status.setText(f"{note}The next run takes {layer.name} as its kernel (Advanced: kernel).")
+
+    def _copy(self, what: str, write: Callable[[Recipe], str]) -> None:
+        image = self._image_box.value
+        if image is None:
+            self.status.setText("There is nothing to copy yet: open an image first.")
+            return
+        try:
+            options = self._read(image)
+            arrays = {name: self._options[name].value for name in form.LAYER_KINDS}
+            recipe = copying.recipe(image, self._setup.index(image, options), options, arrays)
+        except VdipError as error:
+            self._failed(error)
+            return
+        copying.to_clipboard(write(recipe))
+        self.status.setText(f"{what} copied.")
 
     def _failed(self, error: Exception) -> None:
         """Tell once: what a user can mend in words, what nobody foresaw with its traceback."""

@@ -1,0 +1,98 @@
+"""How long a fit will take: steps, pixels, and the speed of the fits before. Standard library only.
+
+A step costs about as much for each pixel, so a speed is told in seconds for a step and a pixel.
+It depends on preset, device and number of threads; what a fit took is the next one's estimate.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from napari_vdip.layout import layout_of
+from napari_vdip.options import PRESETS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_vdip.options import Options
+    from napari_vdip.result import Result
+
+# Seconds for a step and a pixel on four idle processor cores (docs/benchmarks/levin.md, 255 px: 127 ms
+# and 0.98 s a step). Nothing is measured for other devices: no guess for them.
+_FIRST_GUESS = {"fast": 2.0e-6, "balanced": 2.0e-6, "paper": 1.5e-5}
+_GUESSED_CORES = 4
+_LEAST_STEPS = 100  # a shorter fit is mostly start-up
+
+
+def steps_of(options: Options) -> int:
+    """Count the steps of a fit of one image, the pre-fit included."""
+    preset = PRESETS[options.preset]
+    total = preset.iterations if options.iterations is None else options.iterations
+    return preset.prefit_steps[options.method_used] + total
+
+
+def key_of(preset: str, device: str, threads: int | None) -> str:
+    """Name under which a speed is kept.
+
+    Parameters
+    ----------
+    preset : str
+    device : str
+        ``cpu``, ``cuda:0``, ...
+    threads : int or None
+        Counts on the CPU only.
+    """
+    return f"{preset} {device}" + (f" {threads}" if device == "cpu" and threads else "")
+
+
+def estimate(
+    shape: tuple[int, ...], options: Options, device: str, speeds: Mapping[str, float]
+) -> float | None:
+    """Seconds that a fit will take, or None where nothing is known about the device.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the image, all its slices included.
+    options : Options
+    device : str
+        The device that will be used: ``cpu``, ``cuda:0``, ...
+    speeds : mapping
+        Seconds for a step and a pixel by `key_of`, as `measured` gives them.
+
+    Raises
+    ------
+    VdipError
+        If the image cannot have this shape.
+    """
+    speed = speeds.get(key_of(options.preset, device, options.threads))
+    if speed is None and device == "cpu":
+        threads = min(options.threads or _GUESSED_CORES, _GUESSED_CORES)
+        speed = _FIRST_GUESS[options.preset] * _GUESSED_CORES / threads
+    if speed is None:
+        return None
+    layout = layout_of(tuple(shape), options.rgb, options.channel_axis)
+    pixels = math.prod(layout.leading_shape) * math.prod(layout.spatial_shape)
+    return steps_of(options) * pixels * speed
+
+
+def in_words(seconds: float) -> str:
+    """Say an estimate no more precisely than it is: ``40 s``, ``7 min``, ``2.5 h``."""
+    if seconds < 55:
+        return f"{max(5, round(seconds / 5) * 5)} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 10 else f"{hours:,.0f} h"
+
+
+def measured(result: Result) -> dict[str, float]:
+    """Speed of a fit that was made, by `key_of`; empty where it was too short to tell."""
+    report: dict[str, Any] = result.report
+    if report["steps"] < _LEAST_STEPS or report["seconds"] <= 0:
+        return {}
+    options = report["options"]
+    layout = layout_of(result.image.shape, options["rgb"], options["channel_axis"])
+    key = key_of(options["preset"], report["device"].split()[0], options["threads"])
+    return {key: report["seconds"] / (report["steps"] * math.prod(layout.spatial_shape))}

@@ -1,0 +1,79 @@
+"""How long a fit will take: the estimate follows what was measured."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_vdip import Options, deblur, pace
+from napari_vdip.result import History, Result
+
+
+def result_of(shape, **changed):
+    """Make the result of a fit of 200 steps in 10 s."""
+    options = Options(preset="fast", threads=2, **changed.pop("options", {}))
+    report = {"steps": 200, "seconds": 10.0, "device": "cpu (some name, 2 threads)", **changed}
+    image = np.zeros(shape, np.float32)
+    nothing = History(*(np.zeros(0),) * 5)
+    return Result(image, image, np.ones((3, 3)), nothing, report | {"options": options.as_dict()})
+
+
+def test_the_steps_are_those_of_a_fit():
+    image = np.random.default_rng(0).random((24, 24))
+    for options in (Options(preset="fast", iterations=3), Options(preset="fast", iterations=2, method="dip")):
+        made = deblur(image, options, kernel_size=3, threads=1)
+        assert made.report["steps"] == pace.steps_of(options)
+    assert pace.steps_of(Options(preset="paper")) == 5500
+    assert pace.steps_of(Options(preset="paper", method="extreme")) == 5005
+
+
+def test_what_took_ten_seconds_takes_ten_seconds_again():
+    options = Options(preset="fast", threads=2, iterations=170)
+    speeds = pace.measured(result_of((100, 50)))
+    assert list(speeds) == ["fast cpu 2"]
+    assert pace.estimate((100, 50), options, "cpu", speeds) == pytest.approx(10)
+    assert pace.estimate((200, 50), options, "cpu", speeds) == pytest.approx(20)
+    assert pace.estimate((6, 100, 50), options, "cpu", speeds) == pytest.approx(60)
+
+
+def test_the_steps_of_all_slices_count_and_colours_do_not():
+    stack = pace.measured(result_of((4, 100, 50), steps=800, seconds=40.0))
+    assert stack["fast cpu 2"] == pytest.approx(10 / 200 / 5000)
+    colours = pace.measured(result_of((100, 50, 3), options={"rgb": True}))
+    assert colours == pytest.approx(stack)
+
+
+def test_before_any_run_the_guess_grows_with_pixels_and_with_fewer_threads():
+    def guess(shape, **options):
+        return pace.estimate(shape, Options(**options), "cpu", {})
+
+    assert guess((255, 255), threads=4) == pytest.approx(81, rel=0.1)  # docs/benchmarks/levin.md
+    assert guess((255, 255), threads=4, preset="paper") == pytest.approx(5559, rel=0.1)
+    assert guess((510, 255), threads=4) == pytest.approx(2 * guess((255, 255), threads=4))
+    assert guess((255, 255), threads=1) == pytest.approx(4 * guess((255, 255), threads=4))
+
+
+def test_nothing_is_claimed_about_a_device_that_was_never_measured():
+    assert pace.estimate((255, 255), Options(), "cuda", {}) is None
+    assert pace.estimate((255, 255), Options(), "cuda", {"balanced cuda": 1e-9}) < 1
+
+
+def test_a_run_of_a_few_steps_tells_nothing():
+    assert pace.measured(result_of((100, 50), steps=99)) == {}
+    assert pace.measured(result_of((100, 50), steps=0, seconds=0.0)) == {}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "5 s"),
+        (42, "40 s"),
+        (54, "55 s"),
+        (59, "1 min"),
+        (430, "7 min"),
+        (9000, "2.5 h"),
+        (1e6, "278 h"),
+    ],
+)
+def test_an_estimate_is_told_no_more_precisely_than_it_is(seconds, words):
+    assert pace.in_words(seconds) == words
