@@ -362,7 +362,7 @@ def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
 def test_kernel_and_mask_files(tmp_path: Path) -> None:
     grey = ramp(5, 7, dtype="uint8")
     Image.fromarray(np.stack([grey] * 3, -1)).save(tmp_path / "kernel.png")
-    np.testing.assert_array_equal(files.as_kernel(files.read(tmp_path / "kernel.png")), grey)
+    np.testing.assert_array_equal(files.read_kernel(tmp_path / "kernel.png"), grey)
     mask = ramp(5, 7) > 10
     Image.fromarray(mask).save(tmp_path / "mask.png")
     read = files.read_mask(tmp_path / "mask.png")
@@ -370,7 +370,7 @@ def test_kernel_and_mask_files(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read, mask)
     tifffile.imwrite(tmp_path / "stack.tif", ramp(4, 5, 7), photometric="minisblack")
     with pytest.raises(InvalidInput, match=r"\(4, 5, 7\).*2-D"):
-        files.as_kernel(files.read(tmp_path / "stack.tif"))
+        files.read_kernel(tmp_path / "stack.tif")
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 )
 _IMAGEJ_LIMIT = 3 * 2**30  # bytes; ImageJ's own kind of TIFF ends at 4 GiB
 
-__all__ = ["ImageFile", "as_kernel", "atomic", "read", "read_mask", "stem_of", "write"]
+__all__ = ["ImageFile", "as_kernel", "atomic", "read", "read_kernel", "read_mask", "stem_of", "write"]
 
 
 def stem_of(path: str | os.PathLike[str]) -> str:
@@ -72,6 +72,11 @@ def read(path: str | os.PathLike[str]) -> ImageFile:
     if image.data.size == 0:
         raise InvalidInput(f"{path} holds no pixels (shape {image.data.shape}); expected an image")
     return image
+
+
+def read_kernel(path: str | os.PathLike[str]) -> Array:
+    """Read a kernel as `as_kernel` takes it."""
+    return as_kernel(read(path))
 
 
 def as_kernel(image: ImageFile) -> Array:
