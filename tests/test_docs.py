@@ -79,7 +79,7 @@ def test_a_block_runs(language, block, folder, capsys):
 
 
 def test_the_page_writes_the_files_it_names(folder):
-    first = next(param.values[1] for param in BLOCKS if param.values[0] == "python")
+    first = next(param.values[1] for param in BLOCKS if param.id == "script-0-python")
     exec(compile(first, "docs", "exec"), {})
     shapes = {path.stem: tifffile.imread(path).shape for path in (folder / "results").iterdir()}
     assert shapes == {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +63,32 @@ def test_iterations_scale_the_schedule():
     assert plan_of(setting(preset="fast", iterations=7), 1, 64, 64).profile == 7
 
 
+def drained(steps):
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def test_a_fit_that_is_left_goes_on_in_another_thread_as_if_it_never_was():
+    scene, threads = np.random.default_rng(0).random((40, 44)), torch.get_num_threads()
+    options = setting(preset="fast", iterations=20, threads=1)
+    whole = drained(solve.solve(scene, None, options, 3))
+    steps = solve.solve(scene, None, options, 3)
+    next(steps)
+    assert next(steps).result.report["partial"]
+    assert torch.get_num_threads() == threads  # the number belongs to all of the process
+    time.sleep(2.0)
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(drained, steps).result()
+    for name in ("image", "uncertainty", "kernel"):
+        np.testing.assert_array_equal(getattr(result, name), getattr(whole, name))
+    np.testing.assert_array_equal(result.history.objective, whole.history.objective)
+    assert not result.report["partial"]
+    assert np.diff(result.history.seconds).max() < 2.0  # the time in which nothing was done is left out
+
+
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")]
 )
@@ -83,14 +112,15 @@ def test_another_error_of_torch_is_no_runtime_error(monkeypatch):
     assert not isinstance(caught.value, RuntimeError)
 
 
-def test_a_kernel_on_its_border_is_warned_of():
-    rim = np.full((17, 17), 1 / 289, dtype=np.float32)
-    (text,) = solve._warnings(setting(), rim, True)
-    assert "border" in text
-    assert "kernel_size=23" in text
-    inner = np.zeros((17, 17), dtype=np.float32)
-    inner[8, 8] = 1
-    assert solve._warnings(setting(), inner, True) == []
+def test_findings_are_told_at_the_end_and_not_before():
+    image = np.random.default_rng(0).random((40, 48))
+    short = setting(preset="fast", iterations=3, threads=1, compile="off")
+    *before, last = (progress.result.report for progress in solve.solve(image, None, short, 0))
+    assert all(report["findings"] == report["warnings"] == [] for report in before)
+    (found, *_) = last["findings"]
+    assert found["code"] == "flat"  # three steps move nothing
+    assert found["remedy"] == {"iterations": None}
+    assert last["warnings"] == [finding["sentence"] for finding in last["findings"]]
 
 
 def test_script_is_refused_where_there_is_none(monkeypatch):

@@ -296,3 +296,11 @@ def test_bad_input_is_told_within_a_second(image, options, kind, says):
     assert time.perf_counter() - started < 1.0
     assert isinstance(caught.value, VdipError)
     assert not isinstance(caught.value, RuntimeError)
+
+
+def test_findings_tell_their_slice(picture):
+    stack = np.stack([picture, np.full_like(picture, 7.0), picture])
+    report = deblur(stack, **QUICK).report
+    assert {found["slice"] for found in report["findings"]} == {0, 2}
+    first = next(found for found in report["findings"] if found["slice"] == 2)
+    assert f"slice 2: {first['sentence']}" in report["warnings"]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_vdip.files import ImageFile
+    from napari_vdip.kernelfile import KernelFile
     from napari_vdip.options import Options
     from napari_vdip.result import Result
     from napari_vdip.samples import Sample
@@ -118,17 +119,16 @@ def _deblur(namespace: argparse.Namespace) -> int:
     stems = [files.stem_of(path) for path in namespace.inputs]
     _refuse_overwriting(namespace.inputs, stems, folder)
     shell.ready(folder)
-    options = _with_arrays(options)
+    options, psf = _with_arrays(options)
     several = len(stems) > 1
     statuses = [0]
     with shell.Interrupt() as interrupt:
         for path, stem in zip(namespace.inputs, stems, strict=True):
             try:
                 image = files.read(path)
-                result = shell.run(
-                    image.data, _for_image(options, given, image), path.name, namespace.quiet, interrupt
-                )
-                _finish(result, image, folder, stem, namespace.quiet, path.name if several else "")
+                fitting, note = _on_pixels(_for_image(options, given, image), psf, image)
+                result = shell.run(image.data, fitting, path.name, namespace.quiet, interrupt)
+                _finish(result, image, folder, stem, namespace.quiet, path.name if several else "", note)
             except (VdipError, MemoryError, OSError) as error:
                 statuses.append(_complain(error, path if several else None))
             if interrupt.asked:
@@ -142,13 +142,14 @@ def _demo(namespace: argparse.Namespace) -> int:
 
     sample = samples.load(namespace.sample)
     size = {} if hasattr(namespace, "kernel") else {"kernel_size": sample.kernel.shape}
-    options = _with_arrays(options_of(namespace, **size)[0])
+    options, psf = _with_arrays(options_of(namespace, **size)[0])
     folder: Path = namespace.output
     shell.ready(folder)
     image = _file_of(sample)
+    options, note = _on_pixels(options, psf, image)
     with shell.Interrupt() as interrupt:
         result = shell.run(image.data, options, sample.name, namespace.quiet, interrupt)
-        _finish(result, image, folder, sample.name, namespace.quiet)
+        _finish(result, image, folder, sample.name, namespace.quiet, note=note)
         if result is not None:
             _compare(sample, result, folder, namespace.quiet)
         return INTERRUPTED if interrupt.asked else 0
@@ -194,15 +195,28 @@ def _refuse_overwriting(inputs: list[Path], stems: list[str], folder: Path) -> N
                 raise InvalidInput(f"the result {output} would overwrite an input; choose another --output")
 
 
-def _with_arrays(options: Options) -> Options:
-    """Read the files that were given as kernel and mask."""
-    from napari_vdip import files
+def _with_arrays(options: Options) -> tuple[Options, KernelFile | None]:
+    """Read the files that were given as kernel and mask; the kernel is still on its own pixels."""
+    from napari_vdip import files, kernelfile
 
+    psf = None
     if options.kernel is not None:
-        options = dataclasses.replace(options, kernel=files.read_kernel(options.kernel))
+        psf = kernelfile.load(options.kernel)
+        options = dataclasses.replace(options, kernel=psf.data)
     if options.mask is not None:
         options = dataclasses.replace(options, mask=files.read_mask(options.mask))
-    return options
+    return options, psf
+
+
+def _on_pixels(options: Options, psf: KernelFile | None, image: ImageFile) -> tuple[Options, str]:
+    """Bring a known kernel onto the pixels of an image; with what is to be told about it."""
+    if psf is None:
+        return options, ""
+    from napari_vdip import kernelfile
+    from napari_vdip.psf import matched
+
+    kernel, note = matched(psf.data, psf.pixel_size, kernelfile.pixel_size_of(image))
+    return dataclasses.replace(options, kernel=kernel), note
 
 
 def _for_image(options: Options, given: frozenset[str], image: ImageFile) -> Options:
@@ -216,15 +230,23 @@ def _for_image(options: Options, given: frozenset[str], image: ImageFile) -> Opt
 
 
 def _finish(
-    result: Result | None, image: ImageFile, folder: Path, stem: str, quiet: bool, prefix: str = ""
+    result: Result | None,
+    image: ImageFile,
+    folder: Path,
+    stem: str,
+    quiet: bool,
+    prefix: str = "",
+    note: str = "",
 ) -> None:
-    """Write a result, tell its warnings and its files."""
+    """Write a result, tell its warnings, a note on its kernel, and its files."""
     from napari_vdip import shell
 
     if result is None:
         print("napari-vdip: interrupted before the first step; nothing is written", file=sys.stderr)
         return
-    for warning in result.report["warnings"]:
+    if note:
+        result.report["kernel_note"] = note
+    for warning in [*([note] if note else []), *result.report["warnings"]]:
         print(f"warning: {prefix}{': ' if prefix else ''}{warning}", file=sys.stderr)
     if result.report["stop_reason"] != "finished":
         print(f"napari-vdip: {result.report['stop_reason']}; what was reached is written", file=sys.stderr)

@@ -37,7 +37,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 )
 _IMAGEJ_LIMIT = 3 * 2**30  # bytes; ImageJ's own kind of TIFF ends at 4 GiB
 
-__all__ = ["ImageFile", "atomic", "read", "read_kernel", "read_mask", "stem_of", "write"]
+__all__ = ["ImageFile", "as_kernel", "atomic", "read", "read_kernel", "read_mask", "stem_of", "write"]
 
 
 def stem_of(path: str | os.PathLike[str]) -> str:
@@ -75,14 +75,18 @@ def read(path: str | os.PathLike[str]) -> ImageFile:
 
 
 def read_kernel(path: str | os.PathLike[str]) -> Array:
-    """Read a kernel (PSF) as a 2-D float64 array; colours, often stored for grey ones, are averaged."""
-    image = read(path)
+    """Read a kernel as `as_kernel` takes it."""
+    return as_kernel(read(path))
+
+
+def as_kernel(image: ImageFile) -> Array:
+    """Take an image as a kernel (PSF), 2-D float64; colours, often stored for grey ones, are averaged."""
     data = image.data.astype(np.float64)
     if image.rgb:
         data = data[..., :3].mean(axis=-1)
     data = data.squeeze() if data.ndim > 2 else data
     if data.ndim != 2:
-        raise InvalidInput(f"kernel {path} has shape {image.data.shape}; expected one 2-D image")
+        raise InvalidInput(f"kernel {image.path} has shape {image.data.shape}; expected one 2-D image")
     return data
 
 

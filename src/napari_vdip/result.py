@@ -55,7 +55,8 @@ class Result:
     history : History
         Objective, misfit and kernel change of each step.
     report : dict
-        Options, seed, device, versions, stop reason and warnings; JSON-ready.
+        Options, seed, device, versions, stop reason, warnings, and findings with their remedies;
+        JSON-ready.
     """
 
     image: FloatArray

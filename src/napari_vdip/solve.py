@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import napari_vdip
-from napari_vdip import arrays
+from napari_vdip import arrays, diagnosis
 from napari_vdip.core.compile import Way, runner, scripting_available
 from napari_vdip.core.program import Plan
 from napari_vdip.errors import DeviceUnavailable, Diverged, InvalidOption, OutOfMemory, VdipError
@@ -247,9 +247,13 @@ def _read_out(
         kernel_change=log[:, 2].copy(),
         seconds=np.interp(np.arange(1, done + 1), [step for step, _ in times], [at for _, at in times]),
     )
-    return Result(
-        image, uncertainty, kernel, history, _report(fits, frame, setting, seed, kernel, times[-1][1])
-    )
+    report = _report(fits, frame, setting, seed, times[-1][1])
+    if not report["partial"]:  # a kernel on its way looks odd without being so
+        shape = (height, width)
+        findings = diagnosis.examine(kernel, history, report["noise_std"], setting.options, shape)
+        report["warnings"] = [finding.sentence for finding in findings]
+        report["findings"] = [finding.as_dict() for finding in findings]
+    return Result(image, uncertainty, kernel, history, report)
 
 
 def centred(kernel: FloatArray) -> tuple[FloatArray, int, int]:
@@ -273,9 +277,7 @@ def centred(kernel: FloatArray) -> tuple[FloatArray, int, int]:
     return (moved / moved.sum()).astype(np.float32), down, right
 
 
-def _report(
-    fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, kernel: FloatArray, seconds: float
-) -> dict[str, Any]:
+def _report(fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, seconds: float) -> dict[str, Any]:
     """Tell what was done, JSON-ready."""
     options = setting.options
     preset = PRESETS[options.preset]
@@ -302,23 +304,9 @@ def _report(
         "partial": not finished,
         "seconds": round(seconds, 3),
         "stop_reason": "finished" if finished else f"stopped at step {fits.done} of {fits.steps}",
-        "warnings": _warnings(setting, kernel, finished),
+        "warnings": [],
+        "findings": [],
     }
-
-
-def _warnings(setting: Setting, kernel: FloatArray, finished: bool) -> list[str]:
-    """Tell what the user should know about the kernel."""
-    if not finished or setting.kernel is not None:
-        return []
-    inner = float(kernel[1:-1, 1:-1].sum())
-    if 1.0 - inner > 0.04:
-        height, width = kernel.shape
-        larger = int(1.4 * max(height, width)) // 2 * 2 + 1
-        return [
-            f"{1.0 - inner:.0%} of the kernel lies on its border: the blur may be larger than "
-            f"{height} x {width} px; try kernel_size={larger}"
-        ]
-    return []
 
 
 def _device_name(device: torch.device) -> str:

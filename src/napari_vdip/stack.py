@@ -125,7 +125,8 @@ def _untouched(plane: npt.NDArray[Any], setting: Setting, reason: str) -> Result
     image = plane.astype(np.float32)
     kernel = np.zeros(setting.kernel_size, dtype=np.float32)
     kernel[kernel.shape[0] // 2, kernel.shape[1] // 2] = 1.0
-    report = {"steps": 0, "seconds": 0.0, "stop_reason": reason, "warnings": [f"left as it was: {reason}"]}
+    report = {"steps": 0, "seconds": 0.0, "stop_reason": reason, "findings": []}
+    report["warnings"] = [f"left as it was: {reason}"]
     return Result(image, np.full_like(image, np.nan), kernel, _joined([]), report)
 
 
@@ -141,6 +142,11 @@ def _assembled(sheet: Result, parts: list[tuple[float, Result]], total: int) -> 
         "stop_reason": "finished" if done == total else f"stopped with {done} of {total} slices done",
         "warnings": [
             f"slice {number}: {text}" for number, report in enumerate(reports) for text in report["warnings"]
+        ],
+        "findings": [
+            finding | {"slice": number}
+            for number, report in enumerate(reports)
+            for finding in report["findings"]
         ],
         "slices": [
             {name: report[name] for name in ("steps", "seconds", "stop_reason", "warnings")}

@@ -68,7 +68,7 @@ def combined(courses: Sequence[Course]) -> tuple[FloatArray, FloatArray]:
     kernel : ndarray, (Kh, Kw)
         Not negative, sums to 1.
     """
-    from scipy.ndimage import shift
+    from scipy.ndimage import shift  # type: ignore[import-untyped]
     from skimage.registration import phase_cross_correlation
 
     best = min(courses, key=lambda course: course.log[-1, 0])

@@ -47,6 +47,27 @@ while not working():
 close()
 """
 
+WITH_LAYERS_IN_VIEW = """
+widget.kernel_size.value = 5
+viewer.layers[0].data = viewer.layers[0].data[:64, :64]
+widget.stop.native.click()
+while not widget.run.enabled:
+    QApplication.processEvents()
+widget.run.native.click()
+while len(viewer.layers) < 4 or not working():
+    QApplication.processEvents()
+close()
+"""
+
+WHILE_IT_WAITS = """
+while not working():
+    QApplication.processEvents()
+widget.stop.native.click()
+while not widget.run.enabled:
+    QApplication.processEvents()
+print("closed during a run:", widget.resume.enabled, flush=True)
+"""
+
 WITHOUT_CLOSING = """
 while not working():
     QApplication.processEvents()
@@ -55,7 +76,9 @@ print("closed during a run:", widget.stop.enabled, flush=True)
 
 
 @pytest.mark.parametrize(
-    "ending", [IN_THE_EVENT_LOOP, IN_A_SCRIPT, WITHOUT_CLOSING], ids=["loop", "script", "exit"]
+    "ending",
+    [IN_THE_EVENT_LOOP, IN_A_SCRIPT, WITHOUT_CLOSING, WITH_LAYERS_IN_VIEW, WHILE_IT_WAITS],
+    ids=["loop", "script", "exit", "preview", "paused"],
 )
 def test_the_process_ends(ending):
     process = subprocess.Popen(

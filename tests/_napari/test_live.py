@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import numpy as np
+import psutil
 import pytest
 from test_widget import blobs, is_back, names, offered, press, quick, run
+
+from napari_vdip.core.program import Program
 
 
 @pytest.fixture
@@ -18,13 +22,13 @@ def growing(fake_fit):
 
 def shown(viewer, qtbot, name="cells deblurred"):
     """Wait for the layers of the preview, of which the uncertainty comes last, and take one."""
-    qtbot.waitUntil(lambda: name.replace("deblurred", "uncertainty") in viewer.layers)
+    qtbot.waitUntil(lambda: name.replace("deblurred", "uncertainty") in viewer.layers, timeout=60_000)
     return viewer.layers[name]
 
 
 def stop(widget, qtbot):
     press(widget.stop)
-    qtbot.waitUntil(lambda: is_back(widget))
+    qtbot.waitUntil(lambda: is_back(widget), timeout=20_000)
 
 
 def values(layer):
@@ -59,7 +63,7 @@ class TestThePreview:
         press(widget.run)
         image, renewed = shown(viewer, qtbot), []
         image.events.data.connect(lambda _event: renewed.append(time.monotonic()))
-        qtbot.waitUntil(lambda: len(renewed) == 4)
+        qtbot.waitUntil(lambda: len(renewed) == 4, timeout=20_000)
         assert np.diff(renewed).min() > 0.45
         stop(widget, qtbot)
 
@@ -246,7 +250,7 @@ class TestContinue:
             assert widget.status.text().startswith("Stopped at step")
             assert "Continue" in widget.status.text()
             press(widget.resume)
-            qtbot.waitUntil(lambda: widget.status.text().split(",")[0] in ("pre-fit", "fit"))
+            qtbot.waitUntil(lambda: widget.status.text().split(",")[0] in ("pre-fit", "fit"), timeout=60_000)
         qtbot.waitUntil(lambda: is_back(widget), timeout=60_000)
         report = viewer.layers["cells deblurred"].metadata["napari-vdip"]
         assert (report["partial"], report["stop_reason"], report["steps"]) == (False, "finished", 110)
@@ -345,6 +349,18 @@ class TestTheRunBefore:
         press(widget.undo)  # the user removed them: nothing comes back, and nothing fails
         assert names(viewer) == []
 
+    def test_a_run_right_after_undo_has_layers_of_its_own(self, viewer, open_dock, qtbot, fake_fit):
+        viewer.add_image(np.ones((40, 48)), name="cells")
+        widget = open_dock()
+        widget.results.value = "replace the last ones"
+        run(widget, qtbot)
+        before = list(viewer.layers)[1:]
+        press(widget.undo)  # which takes its time
+        run(widget, qtbot)
+        qtbot.waitUntil(lambda: not any(layer in viewer.layers for layer in before))
+        assert len(viewer.layers) == 4
+        assert viewer.layers["cells deblurred"].data.shape == (40, 48)
+
     def test_continue_after_undo_shows_the_layers_again(self, viewer, open_dock, qtbot, growing):
         viewer.add_image(np.ones((40, 48)), name="cells")
         widget = open_dock()
@@ -356,3 +372,88 @@ class TestTheRunBefore:
         press(widget.resume)
         assert names(viewer) == ["cells", "cells deblurred", "cells kernel", "cells uncertainty"]
         stop(widget, qtbot)
+
+
+def remove_all(viewer):
+    for layer in list(viewer.layers):
+        viewer.layers.remove(layer)
+
+
+def rename_all(viewer):
+    for number, layer in enumerate(viewer.layers):
+        layer.name = f"layer {number}"
+
+
+def remove_one(role):
+    def remove(viewer):
+        for layer in [layer for layer in viewer.layers if layer.name.endswith(role)]:
+            viewer.layers.remove(layer)
+
+    return remove
+
+
+@pytest.mark.parametrize("moment", ["start", "preview", "stopping", "paused"])
+@pytest.mark.parametrize(
+    "change",
+    [remove_all, rename_all, *map(remove_one, ("cells", "deblurred", "kernel", "uncertainty"))],
+    ids=["all", "renamed", "source", "deblurred", "kernel", "uncertainty"],
+)
+def test_layers_may_go_or_be_renamed_at_any_moment(
+    viewer, open_dock, qtbot, growing, notified, moment, change
+):
+    viewer.add_image(np.ones((40, 48)), name="cells")
+    widget = open_dock()
+    press(widget.run)
+    if moment == "start":
+        change(viewer)
+        qtbot.waitUntil(lambda: "step" in widget.status.text())
+    else:
+        shown(viewer, qtbot)
+        if moment == "preview":
+            change(viewer)
+        press(widget.stop)
+        if moment == "stopping":
+            change(viewer)
+        qtbot.waitUntil(lambda: not offered(widget.stop))
+        if moment == "paused":
+            change(viewer)
+        press(widget.resume)
+        qtbot.waitUntil(lambda: widget.status.text().startswith("fit"))
+    press(widget.stop)
+    qtbot.waitUntil(lambda: not offered(widget.stop))
+    press(widget.undo)
+    press(widget.undo)
+    assert notified() == []
+    made = [layer for layer in viewer.layers if "napari-vdip" in layer.metadata]
+    assert len(made) == 3
+
+
+def test_runs_and_stops_in_a_row_leave_nothing_behind(viewer, open_dock, qtbot):
+    """The short form of benchmarks/soak.py, which looks at the memory too."""
+    from napari.utils import progress
+    from qtpy.QtCore import QThreadPool
+    from superqt.utils import WorkerBase
+
+    viewer.add_image(blobs(40, 48), name="cells")
+    widget = open_dock()
+    quick(widget)
+    widget.iterations.value = 100_000
+    widget.results.value = "replace the last ones"
+    process, threads, fits = psutil.Process(), [], []
+    for _ in range(10):
+        for button in (widget.run, widget.resume):
+            press(button)
+            qtbot.waitUntil(lambda: widget.status.text().startswith(("pre-fit", "fit")), timeout=60_000)
+            stop(widget, qtbot)
+        gc.collect()
+        threads.append(process.num_threads())
+        fits.append(sum(type(thing) is Program for thing in gc.get_objects()))
+    assert max(threads[5:]) <= max(threads[:5])
+    assert fits[2:] == [1] * 8  # the one that waits to go on
+    assert QThreadPool.globalInstance().waitForDone(2000)
+    assert not WorkerBase._worker_set
+    assert not progress._all_instances
+    assert names(viewer) == ["cells", "cells deblurred", "cells kernel", "cells uncertainty"]
+    widget.native.parent().destroyOnClose()
+    gc.collect()
+    assert not any(type(thing) is Program for thing in gc.get_objects())

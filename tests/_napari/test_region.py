@@ -192,7 +192,7 @@ class TestTheCut:
 def test_a_part_lies_on_its_image_and_its_kernel_beside_the_whole():
     image = Image(np.random.default_rng(0).random((40, 48)), name="cells", **GEOMETRY)
     index = (slice(5, 15), slice(10, 21))
-    source = region.moved(layers.record(image), index, image.data.shape)
+    source = region.moved(layers.record(image), index, image.data.shape, (0, 1))
     part, kernel, _ = (
         Image(data, **keywords)
         for data, keywords, _ in layers.from_result(result_of(image.data[index]), source)
@@ -205,9 +205,12 @@ def test_a_part_lies_on_its_image_and_its_kernel_beside_the_whole():
 
 
 def test_a_slice_lies_at_its_place_in_the_stack():
-    stack = Image(np.random.default_rng(0).random((3, 40, 48)), scale=(2, 1, 1))
+    stack = Image(np.random.default_rng(0).random((3, 40, 48)), name="stack", scale=(2, 1, 1))
+    index = (slice(1, 2), slice(None), slice(None))
+    assert region.moved(layers.record(stack), index, stack.data.shape, (1, 2)).name == "stack"
     index = (slice(1, 2), slice(5, 15), slice(None))
-    source = region.moved(layers.record(stack), index, stack.data.shape)
+    source = region.moved(layers.record(stack), index, stack.data.shape, (1, 2))
+    assert source.name == "stack region"
     result = result_of(stack.data[index], leading=(1,))
     part, kernel, _ = (Image(data, **keywords) for data, keywords, _ in layers.from_result(result, source))
     np.testing.assert_allclose(part.data_to_world((0, 0, 0)), (2, 5, 0))

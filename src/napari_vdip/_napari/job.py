@@ -68,7 +68,7 @@ class Job:
         data = layers.full_resolution(image)
         mask = region.cut_mask(task.options.mask, data.shape, task.axes, task.index)
         options = dataclasses.replace(task.options, mask=mask)
-        source = region.moved(layers.record(image, options.channel_axis), task.index, data.shape)
+        source = region.moved(layers.record(image, options.channel_axis), task.index, data.shape, task.axes)
         self._preview: Preview = Preview(viewer, source, last._preview if last else None)
         self._run = Run(
             Fit(region.cut(data, task.index), options, source.name),
@@ -115,7 +115,7 @@ class Job:
     def release(self) -> None:
         """Give up what waits to go on, and the way back: another job begins."""
         self._run.close()
-        self._preview.forget()
+        self._preview.change.forget()
         self.found = None
 
     def abandon(self) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_vdip import trust
 from napari_vdip.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     LayerTuple = tuple[Any, dict[str, Any], str]
 
 METADATA_KEY = "napari-vdip"  # of a layer's metadata: the report of the fit it came from
+ROLE_KEY = "napari-vdip role"  # alike: which of the layers of that fit it is
 ROLES = ("deblurred", "kernel", "uncertainty")  # what a fit makes, in the order of the layers
 _KERNEL_GAP = 0.05  # of the image's width, between the image and its kernel
 _ENOUGH = 1_000_000  # values that are looked at to find contrast limits: all would halt the viewer
@@ -63,17 +65,11 @@ class Source:
 
 def record(layer: Layer, channel_axis: int | None = None) -> Source:
     """Record what the results need to know of an image layer."""
-    arrays = {key: np.array(getattr(layer, key)) for key in ("scale", "translate", "rotate", "shear")}
     low, high = layer.contrast_limits
     return Source(
         name=layer.name,
         rgb=bool(layer.rgb),
-        geometry={
-            **arrays,
-            "affine": np.array(layer.affine.affine_matrix),
-            "units": tuple(layer.units),
-            "axis_labels": tuple(layer.axis_labels),
-        },
+        geometry=_geometry(layer),
         looks={"colormap": layer.colormap, "gamma": float(layer.gamma)},
         contrast_limits=(float(low), float(high)),
         channel_axis=channel_axis,
@@ -143,23 +139,64 @@ def from_result(result: Result, source: Source) -> list[LayerTuple]:
         The uncertainty is hidden at first, as it would cover the image; it is left out
         where the method has none.
     """
-    metadata = {"metadata": {METADATA_KEY: result.report}}
     makers = {"deblurred": _image, "kernel": _kernel, "uncertainty": _uncertainty}
     return [
-        (data, {**makers[role](result, source), **metadata}, "image")
+        (data, makers[role](result, source) | {"metadata": _metadata(result.report, role)}, "image")
         for role, data in data_of(result, source).items()
     ]
 
 
+def _metadata(report: dict[str, Any], role: str) -> dict[str, Any]:
+    return {METADATA_KEY: report, ROLE_KEY: role}
+
+
+def relative_keywords(share: npt.NDArray[Any], uncertainty: Layer) -> dict[str, Any]:
+    """Keywords of the layer of the relative uncertainty, in percent, beside the absolute one."""
+    low, high = _spread(share)
+    return {
+        "name": f"{uncertainty.name} (%)",
+        # Near 0 the share has no bounds: they would leave all else black.
+        "contrast_limits": (low, high) if high <= 100 or low >= 50 else (low, 100.0),
+        "colormap": uncertainty.colormap,
+        "metadata": _metadata(uncertainty.metadata[METADATA_KEY], "relative"),
+        **_geometry(uncertainty),
+    }
+
+
+def mask_keywords(uncertainty: Layer) -> dict[str, Any]:
+    """Keywords of the Labels layer that marks what is not to be trusted; it can be a run's `mask`."""
+    from napari.utils import DirectLabelColormap
+
+    return {
+        "name": f"{uncertainty.name.removesuffix(' uncertainty')} not to be trusted",
+        "opacity": 0.5,
+        # The colours that napari would choose may be as dark as the image.
+        "colormap": DirectLabelColormap(color_dict={None: "transparent", 1: "orange"}),
+        "metadata": _metadata(uncertainty.metadata[METADATA_KEY], "doubtful"),
+        **_geometry(uncertainty),
+    }
+
+
+def _geometry(layer: Layer) -> dict[str, Any]:
+    """Keywords that place data where those of a layer lie."""
+    keys = ("scale", "translate", "rotate", "shear")
+    return {
+        **{key: np.array(getattr(layer, key)) for key in keys},
+        "affine": np.array(layer.affine.affine_matrix),
+        "units": tuple(layer.units),
+        "axis_labels": tuple(layer.axis_labels),
+    }
+
+
 def data_of(result: Result, source: Source) -> dict[str, npt.NDArray[Any]]:
-    """Arrays of the layers that a result makes, by their roles; views, so that it costs next to nothing."""
+    """Arrays of the layers that a result makes, by their roles; views where possible, for speed."""
     made = {"deblurred": result.image, "kernel": result.kernel}
     if result.kernel.ndim > 2:
         # (slices..., Kh, Kw) -> the order of the layer's axes, which a last axis of channels changes
         made["kernel"] = np.moveaxis(result.kernel, (-2, -1), _spatial(result, source))
     if _finite(result.uncertainty).size:
-        # An alpha channel has no uncertainty: with it, the layer would be transparent.
-        made["uncertainty"] = result.uncertainty[..., :3] if source.rgb else result.uncertainty
+        # Three standard deviations as red, green and blue say nothing; one has a scale of colours.
+        made["uncertainty"] = trust.grey(result.uncertainty) if source.rgb else result.uncertainty
     return made
 
 
@@ -176,7 +213,7 @@ def _image(result: Result, source: Source) -> dict[str, Any]:
 def _uncertainty(result: Result, source: Source) -> dict[str, Any]:
     return {
         "name": f"{source.name} uncertainty",
-        "rgb": source.rgb,
+        "rgb": False,
         "contrast_limits": _spread(data_of(result, source)["uncertainty"]),
         "colormap": "magma",
         "visible": False,

@@ -67,7 +67,8 @@ class Preview:
     def layer(self, role: str) -> Layer | None:
         """Layer of a role ("deblurred", "kernel", "uncertainty") if it is in the viewer, else None."""
         layer = self._layers[role]() if role in self._layers else None
-        return layer if layer is not None and layer in self._viewer.layers else None
+        there = layer is not None and layer in self._viewer.layers and not self.change.removes(layer)
+        return layer if there else None
 
     def offer(self, progress: Progress) -> None:
         """Show a snapshot now, or as soon as the last one has been there for `INTERVAL`.
@@ -89,11 +90,6 @@ class Preview:
         self._timer.stop()
         self._pending = None
 
-    def forget(self) -> None:
-        """Give up the way back; the layers of the run are still known."""
-        self.change.flush()
-        self.change = undo.Change(self._viewer)
-
     def finish(self, result: Result) -> None:
         """Show what is handed out at the end or at a halt, layers that were deleted included."""
         self.stop()
@@ -114,23 +110,29 @@ class Preview:
                 self._viewer.layers.remove(layer)
 
     def _show_pending(self) -> None:
+        self._timer.stop()
         result, self._pending = self._pending, None
         if result is None:
             return
         made = layers.data_of(result, self._source)
+        missing = [role for role in made if role not in self._layers]
+        if missing:
+            self._open(missing[0], result)
+        else:
+            self._renew_all(made, result)
+        if missing[1:]:
+            self._pending = result
+            self._timer.start(_BETWEEN)
+        self._shown_at = time.monotonic()
+
+    def _renew_all(self, made: dict[str, Any], result: Result) -> None:
+        """Put newer data into the layers that are still there."""
         for role, data in made.items():
             layer = self.layer(role)
             if layer is not None:
                 self._renew(layer, data, result)
                 if role == "kernel":  # it sharpens by orders of magnitude: its peak is always white
                     self._adjust(role, layer, (0.0, layers.peak(data)))
-        missing = [role for role in made if role not in self._layers]
-        if missing:
-            self._open(missing[0], result)
-        if missing[1:]:
-            self._pending = result
-            self._timer.start(_BETWEEN)
-        self._shown_at = time.monotonic()
 
     def _open(self, role: str, result: Result) -> None:
         """Begin with a layer."""

@@ -16,7 +16,7 @@ from napari_vdip._napari import layers
 from napari_vdip.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
     from napari.components import ViewerModel
@@ -140,7 +140,7 @@ def check_size(index: Index, layer: Image, axes: tuple[int, int], kernel_size: A
         )
 
 
-def is_whole(index: Index, shape: tuple[int, ...]) -> bool:
+def is_whole(index: Sequence[slice], shape: Sequence[int]) -> bool:
     """Whether an index takes all of an array's axes (that of colours not counted)."""
     return all(part.indices(length) == (0, length, 1) for part, length in zip(index, shape, strict=False))
 
@@ -174,7 +174,9 @@ def cut_mask(mask: Any, shape: tuple[int, ...], axes: tuple[int, int], index: In
     raise InvalidInput(f"the mask has shape {mask.shape}; expected {plane} or {shape[: len(index)]}")
 
 
-def moved(source: layers.Source, index: Index, shape: tuple[int, ...]) -> layers.Source:
+def moved(
+    source: layers.Source, index: Index, shape: tuple[int, ...], axes: tuple[int, int]
+) -> layers.Source:
     """Record of the part of a layer: placed where the part lies.
 
     Parameters
@@ -184,13 +186,14 @@ def moved(source: layers.Source, index: Index, shape: tuple[int, ...]) -> layers
     index : tuple of slice
     shape : tuple of int
         Of the layer's data.
+    axes : (int, int)
+        Of height and width: a part of these is called a region.
     """
     whole = shape[: len(index)]
     if is_whole(index, whole):
         return source
     start = tuple(part.indices(length)[0] for part, length in zip(index, whole, strict=True))
     translate = source.geometry["translate"] + layers.linear(source.geometry) @ np.array(start, dtype=float)
-    axes = _spatial(len(whole), source.channel_axis)
     within = not is_whole(tuple(index[axis] for axis in axes), tuple(whole[axis] for axis in axes))
     return dataclasses.replace(
         source,

@@ -86,9 +86,7 @@ class Change:
         self._before: list[tuple[Layer, State | None]] = []  # None: the run added the layer
         self._after: list[tuple[Layer, State | None]] | None = None
         self._leaving: list[Layer] = []
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._remove_next)
+        self._waiting = False
 
     @property
     def undone(self) -> bool:
@@ -120,20 +118,21 @@ class Change:
 
     def halt(self) -> None:
         """Leave the layers as they are now: the viewer may be closing."""
-        self._timer.stop()
         self._leaving = []
 
-    def flush(self) -> None:
-        """Remove at once what is still to be removed."""
-        while self._leaving:
-            self._remove_next()
-        self._timer.stop()
+    def forget(self) -> None:
+        """Give up the way back. What is still to be removed will be."""
+        self._before, self._after = [], None
+
+    def removes(self, layer: Layer) -> bool:
+        """Whether a layer is about to be removed."""
+        return layer in self._leaving
 
     def _now(self, layer: Layer) -> State | None:
         return State.of(layer) if self._there(layer) else None
 
     def _there(self, layer: Layer) -> bool:
-        return layer in self._viewer.layers and layer not in self._leaving
+        return layer in self._viewer.layers and not self.removes(layer)
 
     def _go(self, states: list[tuple[Layer, State | None]]) -> None:
         self.halt()
@@ -143,11 +142,15 @@ class Change:
                 if layer not in self._viewer.layers:  # removed, by the run or by the user
                     self._viewer.add_layer(layer)
         self._leaving = [layer for layer, state in states if state is None]
-        self._remove_next()
+        if not self._waiting:
+            self._remove_next()
 
     def _remove_next(self) -> None:
+        self._waiting = False
         self._leaving = [layer for layer in self._leaving if layer in self._viewer.layers]
         if self._leaving:
             self._viewer.layers.remove(self._leaving.pop(0))
         if self._leaving:
-            self._timer.start(_DRAWN)
+            self._waiting = True
+            # A closure keeps this object until all is removed, whatever becomes of its run.
+            QTimer.singleShot(_DRAWN, lambda: self._remove_next())

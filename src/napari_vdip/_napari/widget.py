@@ -8,21 +8,23 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import Container, Widget
 from napari.utils.notifications import notification_manager, show_error, show_warning
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QProgressBar, QToolButton
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QToolButton
 
-from napari_vdip._napari import copying, form, layers, region
+from napari_vdip._napari import copying, form, layers, loading, pixels, region, scrolling
+from napari_vdip._napari.advice import Advice
 from napari_vdip._napari.buttons import Buttons, Offers
 from napari_vdip._napari.job import Job
 from napari_vdip._napari.reuse import Task
 from napari_vdip._napari.run import duration, message, with_threads
 from napari_vdip._napari.setup import Setup
+from napari_vdip._napari.views import Views
 from napari_vdip._napari.where import Where
 from napari_vdip.errors import VdipError
 from napari_vdip.options import Options
 from napari_vdip.recipe import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import napari
     from napari.layers import Image, Layer
@@ -77,8 +79,12 @@ class DeblurWidget(Container[Widget]):
             *basic,
             self._where.results,
         ]
+        self._load_button = loading.button()
+        self._advanced.insert(self._advanced.index(self._options["kernel"]) + 1, self._load_button)
         buttons = [*self._buttons.all, *self._setup.buttons]
         super().__init__(widgets=[*above, *self._advanced, *buttons])
+        self._kernel_note = ""
+        self.views, self.advice = Views(viewer), Advice(self._try)
         self._arrange(toggle_at=len(above))
         self._connect()
         self._setup.connect()
@@ -143,8 +149,13 @@ class DeblurWidget(Container[Widget]):
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        layout.addWidget(self.progress_bar)
-        layout.addWidget(self.status)
+        row = QHBoxLayout()
+        row.setContentsMargins(5, 0, 0, 0)  # where the buttons begin
+        row.addWidget(self.progress_bar)
+        layout.addLayout(row)
+        for shown in (self.status, self.advice, self.views):
+            layout.addWidget(shown)
+        scrolling.make_scrollable(self.native)
 
     def _unfold(self, unfolded: bool) -> None:
         self.fold.setArrowType(Qt.ArrowType.DownArrow if unfolded else Qt.ArrowType.RightArrow)
@@ -159,6 +170,8 @@ class DeblurWidget(Container[Widget]):
         buttons.undo.changed.connect(self._undo)
         buttons.apply_kernel.changed.connect(lambda: self._reuse(Task.for_image))
         buttons.all_slices.changed.connect(lambda: self._reuse(Task.for_slices))
+        self._load_button.changed.connect(self._load_kernel)
+        self.views.kernel.use.clicked.connect(self._use_kernel)
         self._setup.copy_python.changed.connect(lambda: self._copy("Python code", Recipe.as_python))
         self._setup.copy_command.changed.connect(lambda: self._copy("Command", Recipe.as_command))
         self._image_box.changed.connect(self._image_changed)
@@ -174,6 +187,7 @@ class DeblurWidget(Container[Widget]):
             self._abandon()
 
     def _abandon(self, *_: Any) -> None:
+        self.views.close_down()
         self._setup.close()
         if self._job is not None:
             self._job.abandon()
@@ -238,6 +252,8 @@ class DeblurWidget(Container[Widget]):
         )
         if self._job is not None:
             self._job.release()
+        self.advice.clear()
+        self.views.begin(image.name, pixels.size_of(image, task.axes))
         self._job = self._jobs[image] = job
         self._go(job, "starting")
 
@@ -267,13 +283,16 @@ class DeblurWidget(Container[Widget]):
         found = None if self._job is None else self._job.found
         image = None if found is None else found.task.image()
         if found is not None and image is not None and not self._running:
+            self._kernel_note = ""
             self._launch(image, widened(found.task, found.kernel))
 
     def _read(self, image: Image) -> Options:
         """Options from the form and the layers."""
         values = {name: option.value for name, option in self._options.items()}
+        self._kernel_note = ""
         if values["kernel"] is not None:
-            values["kernel"] = layers.to_kernel(values["kernel"])
+            axes = region.spatial_axes(image, values["channel_axis"])
+            values["kernel"], self._kernel_note = pixels.kernel_for(values["kernel"], image, axes)
         if values["mask"] is not None:
             values["mask"] = layers.to_mask(values["mask"])
         return with_threads(Options.from_keywords(rgb=bool(image.rgb), **values))
@@ -283,16 +302,50 @@ class DeblurWidget(Container[Widget]):
         self.progress_bar.setValue(progress.step)
         if self._job is not None and not self._job.stopping:
             self.status.setText(message(progress))
+        self.views.offer(progress)
 
     def _reached(self, result: Result | None) -> None:
         if result is None:
             self.status.setText("Stopped before the first step: there is nothing to show yet.")
             return
+        if self._kernel_note:
+            result.report["kernel_note"] = self._kernel_note
+        self.views.finish(result)
+        self.advice.show_findings(result.report.get("findings", ()))
         self._setup.learn(result)
         paused = self._job is not None and self._job.paused
         self.status.setText(summary(result) + ("\nContinue goes on from here." if paused else ""))
         if result.report["warnings"]:
             show_warning("\n".join(result.report["warnings"]))
+
+    def _try(self, remedy: Mapping[str, Any]) -> None:
+        """Run again with some options changed."""
+        for name, value in remedy.items():
+            self._options[name].value = value
+        self._start()
+
+    def _load_kernel(self) -> None:
+        """Read a measured PSF from a file, as a layer, and choose it."""
+        try:
+            loaded = loading.ask(self._viewer, self.native, self._image_box.value)
+        except VdipError as error:
+            self._failed(error)
+            return
+        if loaded is not None:
+            self._choose_kernel(*loaded)
+
+    def _use_kernel(self) -> None:
+        """Choose the kernel that is shown."""
+        layer = self.views.kernel_layer()
+        if layer is None:
+            self.status.setText("The kernel's layer is no longer in the viewer: press Undo, or run again.")
+        else:
+            self._choose_kernel(layer)
+
+    def _choose_kernel(self, layer: Layer, note: str = "") -> None:
+        self._options["kernel"].value = layer
+        self._options["kernel_size"].value = "auto"  # the kernel has a size of its own
+        self.status.setText(f"{note}The next run takes {layer.name} as its kernel (Advanced: kernel).")
 
     def _copy(self, what: str, write: Callable[[Recipe], str]) -> None:
         image = self._image_box.value
@@ -325,6 +378,7 @@ def summary(result: Result) -> str:
     lines = [
         f"{report['stop_reason'].capitalize()}, {duration(report['seconds'])}.",
         f"Kernel {height} x {width} px: {report['kernel_size_reason']}.",
+        *([f"Note: {report['kernel_note']}."] if "kernel_note" in report else []),
         *report["warnings"],
     ]
     return "\n".join(lines)
