@@ -174,7 +174,8 @@ def test_each_preset_has_its_constants():
     assert set(PRESETS) == set(get_args(PresetName))
     for preset in PRESETS.values():
         assert set(preset.prefit_steps) == set(get_args(Method))
-        assert preset.iterations == preset.bound_steps + preset.ssim_steps + preset.profile_steps > 0
+        fitted = preset.bound_steps + preset.ssim_steps + preset.profile_steps
+        assert preset.iterations == fitted + preset.polish_steps > 0
         json.dumps(dataclasses.asdict(preset))  # a report holds them
 
 
@@ -188,6 +189,7 @@ def test_paper_is_the_published_schedule():
         bound_steps=2000,
         ssim_steps=3000,
         profile_steps=0,
+        polish_steps=0,
         image_rate=1e-2,
         kernel_rate=1e-4,
         decay="halving",

@@ -11,7 +11,7 @@ import torch
 
 from napari_vdip import solve
 from napari_vdip.errors import InvalidOption, OutOfMemory, VdipError
-from napari_vdip.options import Options
+from napari_vdip.options import PRESETS, Options
 from napari_vdip.solve import Setting, centred, plan_of, way_of
 
 
@@ -60,7 +60,15 @@ def test_paper_has_the_published_constants():
 def test_iterations_scale_the_schedule():
     plan = plan_of(setting(preset="paper", iterations=50), 1, 64, 64)
     assert (plan.bound, plan.ssim) == (20, 30)
-    assert plan_of(setting(preset="fast", iterations=7), 1, 64, 64).profile == 7
+    short = plan_of(setting(preset="fast", iterations=8), 1, 64, 64)
+    assert (short.profile, short.polish) == (6, 2)
+
+
+def test_only_a_prior_can_polish():
+    assert plan_of(setting(preset="fast"), 1, 64, 64).polish == PRESETS["fast"].polish_steps > 0
+    for method in ("std", "dip"):
+        plan = plan_of(setting(preset="fast", method=method), 1, 64, 64)
+        assert (plan.profile, plan.polish) == (PRESETS["fast"].iterations, 0)
 
 
 def drained(steps):

@@ -36,12 +36,15 @@ PLAN = Plan(
     polish=0,
 )
 PROFILE = PLAN._replace(bound=0, ssim=0, profile=10, cosine=True, centre_weight=0.01)
+POLISH = PROFILE._replace(profile=2, polish=8)
 
 
-def started(plan=PLAN, seed=0, dead=False):
+def started(plan=PLAN, seed=0, dead=False, smooth=False):
     program = Program(plan)
     generator = torch.Generator().manual_seed(1)
     y = torch.rand(plan.image_channels, plan.height, plan.width, generator=generator)
+    if smooth:
+        y = torch.nn.functional.avg_pool2d(y, 5, 1, 2)
     weight = torch.ones_like(y)
     if dead:
         weight[:, 4:8, 5:9] = 0
@@ -66,8 +69,20 @@ EVERY_WAY = pytest.mark.parametrize(
         PLAN._replace(prior="none", variational=False),
         PROFILE._replace(prior="extreme"),
         PROFILE._replace(image_channels=3, by_fft=True),
+        POLISH,
+        POLISH._replace(image_channels=3),
     ],
-    ids=["sparse", "profile", "extreme", "std", "dip", "profile extreme", "profile rgb fft"],
+    ids=[
+        "sparse",
+        "profile",
+        "extreme",
+        "std",
+        "dip",
+        "profile extreme",
+        "profile rgb fft",
+        "polish",
+        "polish rgb",
+    ],
 )
 
 
@@ -261,3 +276,47 @@ def test_held_kernel_stays():
 def test_a_fit_lowers_its_misfit():
     program = run(PROFILE._replace(profile=60), steps=62)
     assert program.log[-1, 1] < 0.7 * program.log[2, 1]
+
+
+def test_the_polish_follows_the_data_better():
+    """On an image that is blurred indeed, with a kernel that is known."""
+    program = started(POLISH._replace(height=32, width=36, profile=30, hold_kernel=True), smooth=True)
+    program.run(32)
+    fitted = program.log[31, 1].item()
+    program.run(8)
+    assert program.done == program.steps
+    assert program.log[-1, 1] < 0.7 * fitted
+    assert torch.equal(program.kernel, program.prior_kernel)
+
+
+def test_the_polish_moves_the_kernel_in_the_middle_and_the_image_elsewhere():
+    program = started(POLISH)
+    stages = []
+    for _ in range(program.steps):
+        stages.append(program.stage())
+        program.run(1)
+    assert stages == [0, 0, 3, 3, 4, 4, 4, 4, 5, 4, 4, 4]
+    changes = program.log[-8:, 2]
+    assert changes[4] > 0
+    assert (changes[1:4] == 0).all()
+    assert (changes[5:] == 0).all()
+
+
+def test_doubt_of_two_opinions_is_in_the_std():
+    """Where the networks and the polish differ, the std is at least their distance."""
+    program = run(POLISH)
+    apart = objective.gaussian_filter((program.mean - program.generated).square()).sqrt()
+    assert apart.max() > 1e-3
+    assert (program.std >= apart.clamp_max(12**-0.5) - 1e-6).all()
+
+
+def test_dropped_pixels_have_no_say_in_the_polish():
+    programs = []
+    for value in (0.1, 0.9):
+        program = started(POLISH._replace(profile=0, polish=5, hold_kernel=True), dead=True)
+        program.run(2)
+        program.y[:, 4:8, 5:9] = value
+        program.mean.fill_(0.5)
+        program.run(5)
+        programs.append(program)
+    torch.testing.assert_close(programs[0].mean, programs[1].mean)

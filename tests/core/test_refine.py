@@ -1,0 +1,126 @@
+"""The convex problems of the polish, held to dense float64 versions and to what defines their answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_vdip.core import refine
+from napari_vdip.core.blur import blur_direct
+from napari_vdip.core.objective import dh, dv
+
+
+def generator():
+    return torch.Generator().manual_seed(3)
+
+
+def random(*shape):
+    return torch.rand(*shape, generator=generator(), dtype=torch.float64)
+
+
+def kernel_of(rows, columns):
+    kernel = random(rows, columns) ** 3
+    return kernel / kernel.sum()
+
+
+def matrix(operator, *shape):
+    """Dense matrix of a linear operator on tensors of a shape."""
+    count = int(np.prod(shape))
+    columns = [operator(unit.view(shape)).flatten() for unit in torch.eye(count, dtype=torch.float64)]
+    return torch.stack(columns, 1)
+
+
+@pytest.mark.parametrize(("operator", "adjoint"), [(dv, refine.dv_adjoint), (dh, refine.dh_adjoint)])
+def test_adjoint_of_a_difference_is_its_transpose(operator, adjoint):
+    forward = matrix(operator, 1, 4, 5)
+    shape = operator(torch.zeros(1, 4, 5)).shape
+    torch.testing.assert_close(matrix(adjoint, *shape), forward.T)
+
+
+def test_blur_and_its_adjoint():
+    kernel = kernel_of(5, 3)
+    model = refine.Blur(kernel, torch.ones(1, 6, 7, dtype=torch.float64))
+    forward = matrix(model.forward, 1, 10, 9)
+    torch.testing.assert_close(forward, matrix(lambda x: blur_direct(x, kernel), 1, 10, 9))
+    torch.testing.assert_close(matrix(model.adjoint, 1, 6, 7), forward.T)
+
+
+def test_neighbour_sum_is_the_diagonal_of_the_prior():
+    v, h = random(1, 3, 5), random(1, 4, 4)
+    dense = matrix(lambda x: refine.dv_adjoint(v * dv(x)) + refine.dh_adjoint(h * dh(x)), 1, 4, 5)
+    torch.testing.assert_close(refine.neighbour_sum(v, h).flatten(), dense.diagonal())
+
+
+def test_improve_image_solves_the_normal_equations():
+    kernel = kernel_of(3, 5)
+    y, precision, guess = random(2, 6, 7), 50 * random(2, 6, 7), random(2, 8, 11)
+    precision[:, 2:4, 3:5] = 0
+    v, h, g = random(2, 7, 11), random(2, 8, 10), torch.tensor(0.3, dtype=torch.float64)
+    found = refine.improve_image(torch.zeros_like(guess), y, precision, kernel, v, h, guess, g, 250)
+    forward = matrix(lambda x: blur_direct(x, kernel), 2, 8, 11)
+    prior = matrix(lambda x: refine.dv_adjoint(v * dv(x)) + refine.dh_adjoint(h * dh(x)) + g * x, 2, 8, 11)
+    left = forward.T @ torch.diag(precision.flatten()) @ forward + prior
+    right = forward.T @ (precision * y).flatten() + g * guess.flatten()
+    torch.testing.assert_close(found.flatten(), torch.linalg.solve(left, right), rtol=0, atol=1e-6)
+
+
+def test_gradient_precision_bounds_the_prior_from_above():
+    """Reweighting descends because the quadratic touches the penalty at d and lies above it elsewhere."""
+    contrast = torch.tensor(0.2, dtype=torch.float64)
+    at, d = torch.tensor(0.1, dtype=torch.float64), torch.linspace(-1, 1, 401, dtype=torch.float64)
+
+    def penalty(x):
+        return 0.8 * ((x / contrast).square() + 0.005**2).pow(0.4)
+
+    weight = refine.gradient_precision(at, contrast)
+    bound = penalty(at) + 0.5 * weight * (d.square() - at.square())
+    assert (bound >= penalty(d) - 1e-12).all()
+
+
+def test_gradient_precision_knows_no_units():
+    """Ten times the intensities: the same bound of the same penalty."""
+    d, contrast = random(1, 3, 3), torch.tensor(0.2, dtype=torch.float64)
+    torch.testing.assert_close(
+        refine.gradient_precision(10 * d, 10 * contrast), refine.gradient_precision(d, contrast) / 100
+    )
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 20.0])
+def test_nearest_point_of_the_simplex(scale):
+    values = scale * (random(4, 5) - 0.5)
+    found = refine.on_simplex(values)
+    assert found.min() >= 0
+    assert found.sum().item() == pytest.approx(1)
+    moved = values - found  # the same for all that stay, not more for those at 0: Karush-Kuhn-Tucker
+    level = moved[found > 0]
+    torch.testing.assert_close(level, level[0].expand_as(level))
+    assert (moved[found == 0] <= level[0] + 1e-12).all()
+
+
+def test_drop_weak_keeps_the_rest_in_proportion():
+    kernel = torch.tensor([[0.02, 0.4], [0.58, 0.0]])
+    torch.testing.assert_close(refine.drop_weak(kernel), torch.tensor([[0.02, 0.4], [0.58, 0.0]]))
+    kernel = torch.tensor([[0.01, 0.4], [0.59, 0.0]])
+    torch.testing.assert_close(refine.drop_weak(kernel), torch.tensor([[0.0, 0.4], [0.59, 0.0]]) / 0.99)
+
+
+def test_kernel_fit_has_the_gradient_of_its_objective():
+    x, y, weight = random(2, 12, 13), random(2, 8, 11), random(2, 8, 11)
+    weight[:, 3, 4] = 0
+    kernel = kernel_of(5, 3).requires_grad_(True)
+    residual = blur_direct(x, kernel) - y
+    v, h = weight[:, 1:] * weight[:, :-1], weight[:, :, 1:] * weight[:, :, :-1]
+    energy = (v * dv(residual).square()).sum() + (h * dh(residual).square()).sum()
+    loss = energy / (4 * y.numel()) + 0.5e-5 * kernel.square().sum()
+    (expected,) = torch.autograd.grad(loss, kernel)
+    fit = refine.KernelFit(x, y, weight, 5, 3)
+    torch.testing.assert_close(fit.normal(kernel.detach()) - fit.right, expected)
+
+
+def test_kernel_fit_finds_the_kernel_of_a_known_image():
+    x, kernel = random(1, 40, 44), refine.drop_weak(kernel_of(7, 5))
+    y = blur_direct(x, kernel)
+    flat = torch.full_like(kernel, 1 / kernel.numel())
+    found = refine.KernelFit(x, y, torch.ones_like(y), 7, 5).improve(flat, 200)
+    assert (found - kernel).abs().sum() < 0.02 < 0.3 < (flat - kernel).abs().sum()

@@ -1,0 +1,77 @@
+"""Several fits of one image: their common shift is taken out, and a failed one has no vote."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter, shift
+
+from napari_vdip import deblur
+from napari_vdip.options import PRESETS
+from napari_vdip.starts import Course, combined, seed_of
+
+
+def course(image, kernel, objective=-5.0):
+    log = np.array([[0.0, 0, 0], [objective, 0, 0]], dtype=np.float32)
+    return Course(image.astype(np.float32), np.ones_like(image), kernel.astype(np.float32), log)
+
+
+@pytest.fixture
+def truth():
+    rng = np.random.default_rng(0)
+    kernel = np.zeros((11, 11))
+    kernel[5, 4:7] = 1 / 3
+    return gaussian_filter(rng.random((1, 60, 64)), (0, 2, 2)), gaussian_filter(kernel, 1.0)
+
+
+def moved(truth, down, right):
+    image, kernel = truth
+    return shift(image, (0, down, right), order=3, mode="nearest"), shift(kernel, (-down, -right), order=3)
+
+
+def test_fits_are_moved_onto_the_best_one(truth):
+    found = [
+        course(*moved(truth, 1.5, -0.75), -4.9),
+        course(*truth, -5.0),
+        course(*moved(truth, -1, 2), -4.8),
+    ]
+    mean, kernel = combined(found)
+    inner = (slice(None), slice(5, -5), slice(5, -5))
+    # The registration has steps of 0.05 px.
+    assert (mean - truth[0])[inner].std() < 0.05 * truth[0].std()
+    assert np.abs(kernel - truth[1]).sum() < 0.05
+    assert kernel.min() >= 0
+    assert kernel.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_mean_has_less_error_than_each_fit(truth):
+    rng = np.random.default_rng(1)
+    image, kernel = truth
+    noisy = [course(image + 0.02 * rng.standard_normal(image.shape), kernel) for _ in range(4)]
+    mean, _ = combined(noisy)
+    assert (mean - image).std() < 0.6 * min((fit.mean - image).std() for fit in noisy)
+
+
+def test_a_fit_in_a_wrong_minimum_takes_no_part(truth):
+    image, kernel = truth
+    mean, together = combined([course(image, kernel, -5.0), course(1 - image, kernel.T, -4.0)])
+    np.testing.assert_allclose(mean, image, atol=1e-4)
+    np.testing.assert_allclose(together, kernel / kernel.sum(), atol=1e-4)
+
+
+def test_seeds_differ_and_the_first_is_the_images_own():
+    seeds = [seed_of(7, number) for number in range(50)]
+    assert seeds[0] == 7
+    assert len(set(seeds)) == 50
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_best_goes_through_all_starts():
+    image = gaussian_filter(np.random.default_rng(0).random((48, 56)), 1.5)
+    result = deblur(image, kernel_size=5, preset="best", iterations=8, threads=1)
+    starts, fit, polish = PRESETS["best"].starts, 30 + 6, 2
+    assert result.report["steps"] == starts * fit + polish == len(result.history.objective)
+    ends = result.history.objective[fit - 1 : starts * fit : fit]
+    assert len(set(ends.tolist())) == starts  # each from random numbers of its own
+    assert result.report["stop_reason"] == "finished"
+    assert np.isfinite(result.image).all()
