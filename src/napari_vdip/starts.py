@@ -69,7 +69,16 @@ def combined(courses: Sequence[Course]) -> tuple[FloatArray, FloatArray]:
         Not negative, sums to 1.
     """
     from scipy.ndimage import shift  # type: ignore[import-untyped]
+    from skimage.filters import window
     from skimage.registration import phase_cross_correlation
+
+    # Correlation takes images for periodic: without a window their borders pull the shift to 0.
+    fade = window("hann", courses[0].mean.shape[1:])  # type: ignore[no-untyped-call]
+
+    def faded(course: Course) -> FloatArray:
+        grey = course.mean.mean(0)
+        seen: FloatArray = (grey - grey.mean()) * fade
+        return seen
 
     best = min(courses, key=lambda course: course.log[-1, 0])
     means, kernels = [], []
@@ -77,7 +86,7 @@ def combined(courses: Sequence[Course]) -> tuple[FloatArray, FloatArray]:
         if not course.log[-1, 0] <= best.log[-1, 0] + _WORSE:
             continue
         down, right = phase_cross_correlation(  # type: ignore[no-untyped-call]
-            best.mean.mean(0), course.mean.mean(0), upsample_factor=20, normalization=None
+            faded(best), faded(course), upsample_factor=20, normalization=None
         )[0]
         means.append(shift(course.mean, (0.0, down, right), order=3, mode="nearest"))
         kernel = np.maximum(shift(course.kernel, (-down, -right), order=3), 0.0)
