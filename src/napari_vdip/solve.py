@@ -33,6 +33,12 @@ STAGES = ("pre-fit", "bound", "SSIM", "fit", "polish", "polish")
 _CHUNK_SECONDS = 0.5
 # From this kernel size on the FFT is the faster way, most of all backwards (docs/benchmarks/levin.md).
 _FFT_FROM = 5
+# What the uncertainty covers, for the report.
+_COVERS = {
+    "fitted": "one standard deviation of each pixel under the model, the kernel held",
+    "polished": "one standard deviation of each pixel: under the model with the kernel held, and the "
+    "difference between the networks' image and the polished one",
+}
 
 
 @dataclass(frozen=True)
@@ -299,7 +305,7 @@ def _report(fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, seco
         "kernel_size": list(setting.kernel_size),
         "kernel_size_reason": setting.kernel_size_reason,
         "noise_std": frame.noise_std * frame.scale,
-        "uncertainty": "one standard deviation of each pixel under the model, the kernel held",
+        "uncertainty": _COVERS["polished" if fits.program.polish > 0 else "fitted"],
         "steps": fits.done,
         "partial": not finished,
         "seconds": round(seconds, 3),
