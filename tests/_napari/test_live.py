@@ -290,7 +290,7 @@ class TestContinue:
         shown(viewer, qtbot)
         stop(widget, qtbot)
         qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0)
-        assert not WorkerBase._worker_set
+        qtbot.waitUntil(lambda: not WorkerBase._worker_set)  # one may just have looked the device up
 
 
 class TestTheRunBefore:
@@ -451,7 +451,7 @@ def test_runs_and_stops_in_a_row_leave_nothing_behind(viewer, open_dock, qtbot):
     assert max(threads[5:]) <= max(threads[:5])
     assert fits[2:] == [1] * 8  # the one that waits to go on
     assert QThreadPool.globalInstance().waitForDone(2000)
-    assert not WorkerBase._worker_set
+    qtbot.waitUntil(lambda: not WorkerBase._worker_set)  # one may just have looked the device up
     assert not progress._all_instances
     assert names(viewer) == ["cells", "cells deblurred", "cells kernel", "cells uncertainty"]
     widget.native.parent().destroyOnClose()
