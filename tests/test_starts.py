@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter, shift
 
 from napari_vdip import deblur
 from napari_vdip.options import PRESETS
-from napari_vdip.starts import Course, combined, seed_of
+from napari_vdip.starts import Course, Starts, combined, seed_of
 
 
 def course(image, kernel, objective=-5.0):
@@ -75,3 +78,42 @@ def test_best_goes_through_all_starts():
     assert len(set(ends.tolist())) == starts  # each from random numbers of its own
     assert result.report["stop_reason"] == "finished"
     assert np.isfinite(result.image).all()
+
+
+class Loop:
+    """A program that only counts."""
+
+    def __init__(self):
+        image = torch.rand(1, 12, 12, generator=torch.Generator().manual_seed(0))
+        self.program = SimpleNamespace(
+            steps=12, polish=2, done=0, mean=image, std=image, log=torch.zeros(12, 3)
+        )
+        self.program.kernel = torch.full((3, 3), 1 / 9)
+
+    def run(self, n):
+        self.program.done = min(self.program.done + n, self.program.steps)
+
+
+def test_what_is_wrong_with_a_fit_is_read_off_the_last_fit_without_its_polish():
+    """The polish trades misfit for fewer artefacts: that is no fit gone astray."""
+    loop, seeds = Loop(), []
+
+    def begin(seed):
+        seeds.append(seed)
+        loop.program.done = 0
+
+    fits = Starts(loop, begin, 0, 3)
+    found = []
+    while fits.done < fits.steps:
+        fits.run(7)
+        found.append((fits.done, fits.last_fit))
+    assert found == [
+        (7, slice(0, 7)),
+        (10, slice(10, 10)),
+        (17, slice(10, 17)),
+        (20, slice(20, 20)),
+        (27, slice(20, 27)),
+        (30, slice(20, 30)),
+        (32, slice(20, 30)),
+    ]
+    assert len(set(seeds)) == 3

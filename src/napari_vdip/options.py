@@ -246,6 +246,14 @@ class Preset:
         """Steps of a start after the pre-fit."""
         return self.bound_steps + self.ssim_steps + self.profile_steps + self.polish_steps
 
+    def schedule(self, iterations: int | None, method: Method) -> tuple[int, int]:
+        """Count the steps of a start after the pre-fit, and those of them that polish.
+
+        A short run is polished in proportion; a method without a prior has nothing to polish with.
+        """
+        total = self.iterations if iterations is None else iterations
+        return total, min(self.polish_steps, total // 4) if method in ("sparse", "extreme") else 0
+
 
 @dataclass(frozen=True)
 class Kind:

@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 
 # Seconds for a step and a pixel on four idle processor cores (docs/benchmarks/levin.md, 255 px: 127 ms
 # and 0.98 s a step). Nothing is measured for other devices: no guess for them.
-_FIRST_GUESS = {"fast": 2.0e-6, "balanced": 2.0e-6, "paper": 1.5e-5}
+_FIRST_GUESS = {"fast": 2.0e-6, "balanced": 2.0e-6, "best": 2.0e-6, "paper": 1.5e-5}
 _GUESSED_CORES = 4
 _LEAST_STEPS = 100  # a shorter fit is mostly start-up
 
 
 def steps_of(options: Options) -> int:
-    """Count the steps of a fit of one image, the pre-fit included."""
+    """Count the steps for one image: of all starts, pre-fit and polish included."""
     preset = PRESETS[options.preset]
-    total = preset.iterations if options.iterations is None else options.iterations
-    return preset.prefit_steps[options.method_used] + total
+    total, polish = preset.schedule(options.iterations, options.method_used)
+    fit = preset.prefit_steps[options.method_used] + total - polish
+    return fit * (preset.starts if polish > 0 else 1) + polish
 
 
 def key_of(preset: str, device: str, threads: int | None) -> str:

@@ -38,6 +38,16 @@ class History:
     kernel_change: FloatArray
     seconds: npt.NDArray[np.float64]
 
+    def part(self, steps: slice) -> History:
+        """Cut out some of the steps."""
+        return History(
+            self.steps[steps],
+            self.objective[steps],
+            self.misfit[steps],
+            self.kernel_change[steps],
+            self.seconds[steps],
+        )
+
 
 @dataclass(frozen=True)
 class Result:

@@ -114,13 +114,11 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
     preset = PRESETS[options.preset]
     method = options.method_used
     kernel_height, kernel_width = setting.kernel_size
-    total = preset.iterations if options.iterations is None else options.iterations
+    total, polish = preset.schedule(options.iterations, method)
     share = total / preset.iterations
     bound, gap = round(share * preset.bound_steps), round(share * preset.ssim_steps)
     if preset.profile_steps == 0:
         gap = total - bound
-    # A short run is polished in proportion; a method without a prior has nothing to polish with.
-    polish = min(preset.polish_steps, total // 4) if method in ("sparse", "extreme") else 0
     shorter = min(height + kernel_height, width + kernel_width) - 1
     return Plan(
         image_channels=channels,
@@ -256,7 +254,9 @@ def _read_out(
     report = _report(fits, frame, setting, seed, times[-1][1])
     if not report["partial"]:  # a kernel on its way looks odd without being so
         shape = (height, width)
-        findings = diagnosis.examine(kernel, history, report["noise_std"], setting.options, shape)
+        findings = diagnosis.examine(
+            kernel, history.part(fits.last_fit), report["noise_std"], setting.options, shape
+        )
         report["warnings"] = [finding.sentence for finding in findings]
         report["findings"] = [finding.as_dict() for finding in findings]
     return Result(image, uncertainty, kernel, history, report)

@@ -121,6 +121,12 @@ class Starts:
         """Steps done, over all fits."""
         return len(self._courses) * self._fit_steps + int(self.program.done)
 
+    @property
+    def last_fit(self) -> slice:
+        """Which steps are of the present fit, without the polish: that does not chase the misfit."""
+        begun, done = len(self._courses) * self._fit_steps, int(self.program.done)
+        return slice(begun, begun + min(done, self._fit_steps))
+
     def stage(self) -> int:
         """Stage of the next step, see `Program.stage`."""
         return int(self.program.stage())
