@@ -34,7 +34,7 @@ def test_each_pixel_of_the_part_lies_where_it_was(scale, translate, rotate, shea
         np.ones((7, 8, 6)), scale=scale, translate=translate, rotate=about_z, shear=shear, affine=affine
     )
     index = (slice(first, first + 2), slice(1, 8), slice(None))
-    geometry = region.moved(layers.record(source), index, source.data.shape).geometry
+    geometry = region.moved(layers.record(source), index, source.data.shape, (1, 2)).geometry
     made = Image(region.cut(source.data, index), **geometry)
     there = np.add(pixel, (first, 1, 0))
     np.testing.assert_allclose(made.data_to_world(pixel), source.data_to_world(there), atol=1e-6)

@@ -89,7 +89,7 @@ class TestBeforeRun:
         text = told(widget, qtbot, "memory")
         assert text.startswith("One image of 255 x 255 px.\n")
         assert text.endswith("on the processor with 4 threads; 4.0 GiB of memory free.")
-        assert minutes(text) == pytest.approx(81 / 60, rel=0.3)
+        assert minutes(text) == pytest.approx(101 / 60, rel=0.3)
 
     def test_the_time_follows_the_form_and_the_image(self, viewer, open_dock, qtbot):
         viewer.add_image(np.ones((512, 512)), name="cells")
@@ -99,7 +99,7 @@ class TestBeforeRun:
         widget.preset.value = "paper"
         assert minutes(widget.outlook.text()) > 30 * one
         widget.preset.value = "balanced"
-        widget.iterations.value = 1230
+        widget.iterations.value = 1556  # twice the preset's steps
         assert minutes(widget.outlook.text()) == pytest.approx(2 * one, rel=0.2)
         widget.iterations.value = None
         viewer.add_image(np.ones((10, 512, 512)), name="stack")

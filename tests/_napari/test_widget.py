@@ -299,7 +299,7 @@ class TestARun:
         assert "stack deblurred" in viewer.layers
 
     def test_stop_before_the_first_step_adds_nothing(self, viewer, open_dock, qtbot, fake_fit):
-        fake_fit.pause = 0.5
+        fake_fit.pause = 2.0  # the press comes well before
         viewer.add_image(np.ones((40, 48)), name="cells")
         widget = open_dock()
         press(widget.run)

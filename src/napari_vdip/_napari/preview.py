@@ -13,7 +13,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
 
 from napari_vdip._napari import layers, undo
 
@@ -62,6 +62,8 @@ class Preview:
         self._shown_at = -float("inf")
         self._timer = QTimer()
         self._timer.setSingleShot(True)
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._showing = False
         self._timer.timeout.connect(self._show_pending)
 
     def layer(self, role: str) -> Layer | None:
@@ -79,6 +81,8 @@ class Preview:
         if progress.stage == "pre-fit" and progress.slice_index == 0 and not self._layers:
             return
         self._pending = progress.result
+        if self._showing:  # napari handled events while it took in the last one
+            return
         wait = self._shown_at + INTERVAL - time.monotonic()
         if wait <= 0:
             self._show_pending()
@@ -114,16 +118,22 @@ class Preview:
         result, self._pending = self._pending, None
         if result is None:
             return
-        made = layers.data_of(result, self._source)
-        missing = [role for role in made if role not in self._layers]
-        if missing:
-            self._open(missing[0], result)
-        else:
-            self._renew_all(made, result)
-        if missing[1:]:
-            self._pending = result
-            self._timer.start(_BETWEEN)
+        self._showing = True
+        try:
+            made = layers.data_of(result, self._source)
+            missing = [role for role in made if role not in self._layers]
+            if missing:
+                self._open(missing[0], result)
+            else:
+                self._renew_all(made, result)
+        finally:
+            self._showing = False
         self._shown_at = time.monotonic()
+        if missing[1:]:
+            self._pending = self._pending or result
+            self._timer.start(_BETWEEN)
+        elif self._pending is not None:
+            self._timer.start(int(1000 * INTERVAL))
 
     def _renew_all(self, made: dict[str, Any], result: Result) -> None:
         """Put newer data into the layers that are still there."""
