@@ -29,6 +29,7 @@ ROOMS = (
     "opencv",
     "estimate",
     "arrays",
+    "family",
     "starts",
     "solve",
     "devices",
