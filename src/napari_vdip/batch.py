@@ -108,27 +108,33 @@ class _Batch:
         from napari_vdip.jobs.cluster import Cluster
 
         items: dict[Path, _Item] = {}
-        meter = shell.Meter(f"{len(self._order.inputs)} file(s)", self._order.quiet)
+        count = len(self._order.inputs)
+        label = f"{count} files" if count > 1 else self._order.inputs[0].name
+        meter = shell.Meter(label, self._order.quiet)
         started = time.monotonic()
         with Cluster(self._order.workers, self._order.scheduler) as cluster:
             beats = cluster.run(self._tasks(items))
             ended = 0
             for beat in beats:
                 if beat.lost:
-                    messages.warn(
-                        f"lost {len(beat.lost)} worker(s), {beat.workers} left; their slices are done again"
-                    )
+                    messages.warn(f"{len(beat.lost)} worker(s) lost; what they were at is done again")
                 if beat.job is not None:
                     ended += 1
                     self._ended(items, beat.job, beat.unit, beat.error)
                 left = sum(len(item.job.missing) for item in items.values())
                 seconds = (time.monotonic() - started) * left / ended if ended else float("nan")
-                meter.tell(f"{beat.workers} worker(s)", ended, ended + left, seconds)
+                meter.tell(
+                    "1 worker" if beat.workers == 1 else f"{beat.workers} workers",
+                    ended,
+                    ended + left,
+                    seconds,
+                )
                 if interrupt.asked:
                     beats.close()
                     break
         meter.close()
         for item in items.values():
+            item.job.look_again()
             self._stopped(item, {})
 
     def summarise(self, interrupted: bool) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import signal
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 
     from napari_vdip.jobs.job import Job
 
-_BEAT = 0.5  # seconds after which the caller is asked whether to go on
+_BEAT = 0.1  # seconds after which the caller is asked whether to go on
+_CALL = 1.0  # seconds after which the workers are counted again
 _AHEAD = 2  # tasks for each worker that are handed out at once: one at work, one waiting
 _ANSWER = "15s"  # within which a scheduler has to answer
 _DEVICE = "GPU"  # resource of workers; where they have it, a task takes one of it
@@ -83,6 +86,7 @@ class Cluster:
         self._workers, self._scheduler = workers, scheduler
         self._own: Any = None
         self._known: set[str] = set()
+        self._devices = False
 
     def __enter__(self) -> Cluster:
         if self._scheduler is None:
@@ -95,6 +99,7 @@ class Cluster:
                 silence_logs=logging.CRITICAL,  # a lost worker is told by `Beat.lost`
             )
             self._client = self._distributed.Client(self._own)
+            self._client.register_plugin(_deaf(self._distributed))
             return self
         named = Path(self._scheduler).suffix == ".json"
         given = {"scheduler_file" if named else "address": self._scheduler, "timeout": _ANSWER}
@@ -125,61 +130,59 @@ class Cluster:
         Yields
         ------
         Beat
-            For each unit that ended, and every half second. If the generator is closed, what is
+            For each unit that ended, and ten times a second. If the generator is closed, what is
             under way is given up.
         """
         waiting: dict[Any, tuple[Job, int]] = {}
-        more = True
+        ended = self._distributed.as_completed()
+        more, called = True, -_CALL
+        workers = 0
+        lost: tuple[str, ...] = ()
         try:
             while more or waiting:
-                workers, lost = self._roll_call()
+                if time.monotonic() - called >= _CALL:
+                    workers, lost = self._roll_call()
+                    called = time.monotonic()
                 while more and len(waiting) < _AHEAD * max(1, workers):
                     task = next(tasks, None)
                     more = task is not None
                     if task is not None:
-                        waiting[self._submitted(*task)] = task
+                        future = self._submitted(*task)
+                        waiting[future] = task
+                        ended.add(future)
                 yield Beat(workers, lost=lost)
-                for future in self._ended(list(waiting)):
+                lost = ()
+                futures = ended.next_batch(block=False) if waiting else []
+                for future in futures:
                     job, number = waiting.pop(future)
                     error = _told(future.exception(), number)
                     if error is None:
                         job.done.add(number)
                     yield Beat(workers, job, number, error)
+                if not futures:
+                    time.sleep(_BEAT)
         finally:
             if waiting:
                 self._client.cancel(list(waiting), force=True)
 
     def _roll_call(self) -> tuple[int, tuple[str, ...]]:
         """Count the workers, and name those that are gone."""
-        present = set(self._client.nthreads())
-        lost = tuple(sorted(self._known - present))
-        self._known = present
-        return len(present), lost
+        described = self._client.scheduler_info(n_workers=-1)["workers"]
+        lost = tuple(sorted(self._known - described.keys()))
+        self._known = set(described)
+        self._devices = any(_DEVICE in worker.get("resources", {}) for worker in described.values())
+        return len(described), lost
 
     def _submitted(self, job: Job, number: int) -> Any:
         """Hand a unit out."""
-        described = self._client.scheduler_info(n_workers=-1)["workers"].values()
-        devices = any(_DEVICE in worker.get("resources", {}) for worker in described)
         return self._client.submit(
             work,
             str(job.folder.resolve()),
             number,
             key=f"{job.image.path.stem}-{number}-{uuid.uuid4().hex[:8]}",
             pure=False,
-            resources={_DEVICE: 1} if devices else None,
+            resources={_DEVICE: 1} if self._devices else None,
         )
-
-    def _ended(self, futures: list[Any]) -> set[Any]:
-        """Wait for the first to end, or for a beat."""
-        if not futures:
-            return set()
-        try:
-            ended: set[Any] = self._distributed.wait(
-                futures, timeout=_BEAT, return_when="FIRST_COMPLETED"
-            ).done
-        except TimeoutError:
-            return set()
-        return ended
 
 
 def work(folder: str, number: int) -> int:
@@ -210,6 +213,16 @@ def work(folder: str, number: int) -> int:
         except StopIteration as end:
             job.keep(number, end.value)
             return number
+
+
+def _deaf(distributed: Any) -> Any:
+    """Make a plugin by which workers leave Ctrl-C, which a terminal sends to them too, to this process."""
+
+    class Deaf(distributed.WorkerPlugin):  # type: ignore[misc]
+        def setup(self, worker: Any) -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    return Deaf()
 
 
 @functools.lru_cache(maxsize=2)

@@ -117,6 +117,11 @@ class Job:
         self.units.write(number, result)
         self.done.add(number)
 
+    def look_again(self) -> None:
+        """Count what workers put on the disk without having been able to tell of it."""
+        found = set(self.units.present()) - self.done
+        self.done.update(number for number in found if self.units.read(number) is not None)
+
     def close(self) -> None:
         """Let others work on it; a job of which nothing is done leaves nothing behind."""
         if self.units.present():

@@ -83,7 +83,7 @@ class Units:
     def read(self, number: int) -> Result | None:
         """Read a unit; None if it is absent or not, to the bit, what was written."""
         try:
-            with np.load(self.path(number), allow_pickle=False) as archive:
+            with self.path(number).open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 members = {name: archive[name] for name in archive.files}
             whole = members.pop(_CHECKSUM).tobytes().decode() == self._digest(members)
             history = History(**{name: members[name] for name in _COLUMNS})
@@ -103,7 +103,7 @@ class Units:
             If it is absent or damaged: it was whole when the job was taken up.
         """
         try:
-            with np.load(self.path(number), allow_pickle=False) as archive:
+            with self.path(number).open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 return np.asarray(archive[name])
         except _DAMAGE as error:
             raise StorageFailed(
