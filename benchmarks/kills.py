@@ -41,7 +41,7 @@ def main() -> int:
     """Run once alone, then once with kills, and compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--slices", type=int, default=16)
+    parser.add_argument("--slices", type=int, default=30)
     parser.add_argument("--seed", type=int, default=None, help="of the moments; from the clock if not given")
     arguments = parser.parse_args()
     seed = time.time_ns() % 2**31 if arguments.seed is None else arguments.seed

@@ -258,6 +258,22 @@ def test_a_job_of_another_version_is_told(
         job.load(tmp_path / "job")
 
 
+def test_a_job_goes_on_where_its_gpu_is_lost(tmp_path: Path, stack_file: Path) -> None:
+    image = files.read(stack_file, lazy=True)
+    first = job.prepare(tmp_path / "job", image, QUICK)
+    first.keep(0, some_result(0, (40, 48)))
+    first.close()
+    told = json.loads((tmp_path / "job" / "job.json").read_text())
+    told["versions"]["device"] = "cuda"
+    (tmp_path / "job" / "job.json").write_text(json.dumps(told))
+    again = job.prepare(tmp_path / "job", image, QUICK, resume=True)
+    assert again.done == {0}
+    assert again.notes == [
+        "the first run had device cuda, this one has cpu: the slices from now on may differ from those done "
+        "in their last digits"
+    ]
+
+
 def test_folders_are_inputs_by_their_content(tmp_path: Path) -> None:
     (tmp_path / "a.zarr" / "0").mkdir(parents=True)
     (tmp_path / "a.zarr" / "0" / "0.0").write_bytes(b"pixels")

@@ -139,3 +139,16 @@ def test_another_result_of_the_same_name_is_another_ome_tiff(tmp_path: Path) -> 
         with tifffile.TiffFile(tmp_path / "b.tif") as file:
             names.append(file.ome_metadata.split('UUID="')[1].split('"')[0])
     assert names[0] == names[2] != names[1]
+
+
+@pytest.mark.parametrize(("limit", "big"), [(3 * 8 * 9 * 4, False), (3 * 8 * 9 * 4 - 1, True)])
+def test_what_is_too_large_for_a_tiff_is_a_bigtiff(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, big: bool
+) -> None:
+    """With a limit of a few hundred bytes in the place of 4 GiB."""
+    monkeypatch.setattr(files, "_TIFF_LIMIT", limit)
+    result = RANDOM.random((3, 8, 9), dtype=np.float32)
+    files.write_planes(tmp_path / "a.tif", iter(result), result.shape)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert file.is_bigtiff == big
+    np.testing.assert_array_equal(files.read(tmp_path / "a.tif").data, result)

@@ -38,6 +38,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "jpeg"),
 )
 _IMAGEJ_LIMIT = 3 * 2**30  # bytes; ImageJ's own kind of TIFF ends at 4 GiB
+_TIFF_LIMIT = 2**32 - 2**25  # bytes of pixels, from which on it is a BigTIFF
 
 __all__ = [
     "ImageFile",
@@ -219,6 +220,7 @@ def _write(
             data,
             shape=shape,
             dtype=np.float32,
+            bigtiff=not imagej and 4 * math.prod(shape) > _TIFF_LIMIT,
             ome=kind == "ome",
             imagej=imagej,
             metadata=metadata,

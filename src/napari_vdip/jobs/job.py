@@ -23,6 +23,7 @@ from napari_vdip.jobs import identity as identities
 from napari_vdip.jobs.units import Units
 from napari_vdip.layout import Layout, layout_of
 from napari_vdip.options import Options
+from napari_vdip.solve import device_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -236,7 +237,7 @@ def _begun(
         "path": str(image.path.resolve()),
         "shape": list(layout.shape),
         "threads": options.threads or threads or torch.get_num_threads(),
-        "versions": _versions(),
+        "versions": _versions(options),
     }
     if layout.leading and options.kernel_mode == "each":
         masks = stack.masks_of(options.mask, layout, options.rgb)
@@ -246,10 +247,16 @@ def _begun(
     return manifest
 
 
-def _versions() -> dict[str, str]:
+def _versions(options: Options) -> dict[str, str]:
+    """Tell what the last digits of a result follow from, besides the number of threads."""
     import torch
 
-    return {"napari-vdip": napari_vdip.__version__, "torch": torch.__version__, "numpy": np.__version__}
+    return {
+        "napari-vdip": napari_vdip.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": device_of(options.device).type,
+    }
 
 
 def _take_up(job: Job) -> None:
@@ -260,7 +267,7 @@ def _take_up(job: Job) -> None:
         else:
             job.units.path(number).unlink()
             job.notes.append(f"slice {number} was damaged on the disk and is done again")
-    for name, version in _versions().items():
+    for name, version in _versions(job.options).items():
         first = job.manifest["versions"].get(name)
         if job.done and first != version:
             job.notes.append(
