@@ -41,7 +41,7 @@ def main() -> int:
     """Run once alone, then once with kills, and compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--slices", type=int, default=30)
+    parser.add_argument("--slices", type=int, default=20)
     parser.add_argument("--seed", type=int, default=None, help="of the moments; from the clock if not given")
     arguments = parser.parse_args()
     seed = time.time_ns() % 2**31 if arguments.seed is None else arguments.seed
@@ -56,7 +56,7 @@ def main() -> int:
         alone = time.monotonic() - started
         print(f"left alone: {alone:.1f} s for {arguments.slices} slices; moments from seed {seed}")
         for number in range(arguments.kills):
-            kill(folder, number, chance.randrange(3), chance.uniform(0, 2 * alone / arguments.slices))
+            kill(folder, number, chance.randrange(2), chance.uniform(0, alone / arguments.slices))
         subprocess.run(
             [*COMMAND, *OPTIONS, "-o", "killed"], cwd=folder, check=True, stderr=subprocess.DEVNULL
         )

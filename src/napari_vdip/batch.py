@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_vdip import messages, shell
-from napari_vdip.errors import InvalidInput, VdipError
+from napari_vdip.errors import InvalidInput, StorageFailed, VdipError
 from napari_vdip.files import stem_of
 from napari_vdip.jobs import identity as identities
 from napari_vdip.jobs import results, sequence
@@ -247,7 +247,14 @@ class _Batch:
         except InvalidInput as error:  # no slice of it can be deblurred: nothing is worth keeping
             item.job.remove()
             self._fail(item.path, error)
-        except (VdipError, MemoryError, OSError) as error:
+        except OSError as error:
+            item.job.close()
+            kept = StorageFailed(
+                f"the results cannot be written: {error.strerror or error}; what they are made of is kept in "
+                f"{item.job.folder}: make room, then run the same command with --resume"
+            )
+            self._fail(item.path, kept)
+        except (VdipError, MemoryError) as error:
             item.job.close()
             self._fail(item.path, error)
         else:
