@@ -18,6 +18,7 @@ SOURCE = Path(napari_vdip.__file__).parent
 ROOMS = (
     "errors",
     "options",
+    "settings",
     "result",
     "psf",
     "diagnosis",
@@ -39,15 +40,20 @@ ROOMS = (
     "calibration",
     "imagefile",
     "pictures",
+    "paged",
     "tiffs",
     "files",
     "kernelfile",
+    "jobs",
     "export",
     "samples",
     "panel",
     "about",
     "flags",
+    "jobflags",
+    "messages",
     "shell",
+    "batch",
     "benchmark",
     "cli",
     "_napari",
@@ -58,6 +64,7 @@ NOT_FOR_NAPARI = {"core", "opencv", "cli"}
 ONLY = {
     "errors": set(),
     "options": set(),
+    "settings": set(),
     "layout": set(),
     "pace": set(),
     "recipe": set(),
@@ -73,6 +80,7 @@ OWNER = {
     "pyqtgraph": "_napari",
     "cv2": "opencv",
     "matplotlib": "benchmark",
+    "distributed": "jobs",
 }
 # Qt is imported through qtpy, so that the user's binding is used.
 NOWHERE = {"PyQt5", "PyQt6", "PySide2", "PySide6"}

@@ -17,7 +17,7 @@ from napari_vdip.result import History, Progress, Result
 from napari_vdip.solve import Setting, device_of, solve, way_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     from napari_vdip.options import Options
 
@@ -27,7 +27,7 @@ def slice_seed(seed: int, index: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=4).digest(), "little")
 
 
-def fit(image: Any, options: Options) -> Generator[Progress, None, Result]:
+def fit(image: Any, options: Options, number: int = 0) -> Generator[Progress, None, Result]:
     """Deblur an image or, slice by slice, a stack.
 
     Parameters
@@ -35,6 +35,8 @@ def fit(image: Any, options: Options) -> Generator[Progress, None, Result]:
     image : array, (..., H, W), or (..., H, W, 3|4) with ``options.rgb``
         Numpy, or anything that is sliced like it (dask, zarr): read one slice at a time.
     options : Options
+    number : int
+        Of a single image that is a slice of a stack: which one; its seed follows from it.
 
     Yields
     ------
@@ -55,11 +57,11 @@ def fit(image: Any, options: Options) -> Generator[Progress, None, Result]:
     image = image if hasattr(image, "shape") and hasattr(image, "dtype") else np.asarray(image)
     layout = layout_of(tuple(image.shape), options.rgb, options.channel_axis)
     arrays.check_dtype(np.dtype(image.dtype))
-    masks = _masks(options.mask, layout, options.rgb)
-    setting = _setting(image, layout, masks, options)
+    masks = masks_of(options.mask, layout, options.rgb)
+    setting = setting_of(image, layout, masks, options)
     if not layout.leading:
         plane = np.asarray(image)
-        return (yield from solve(plane, masks, setting, slice_seed(options.seed, 0)))
+        return (yield from solve(plane, masks, setting, slice_seed(options.seed, number)))
     return (yield from _fit_slices(image, layout, masks, setting))
 
 
@@ -80,11 +82,11 @@ def _fit_slices(
         at = np.unravel_index(number, layout.leading_shape)
         plane = np.asarray(image[index])
         begun = time.perf_counter() - started
-        part = _untouched(plane, setting, "not begun")
+        part = untouched(plane, setting.kernel_size, "not begun")
         try:
             for progress in solve(
                 plane,
-                _mask_of(masks, layout, index),
+                mask_of(masks, layout, index),
                 setting,
                 slice_seed(setting.options.seed, number),
             ):
@@ -105,7 +107,7 @@ def _fit_slices(
                 )
                 started += time.perf_counter() - left  # the fit may have been left meanwhile
         except (InvalidInput, Diverged) as error:
-            part = _untouched(plane, setting, str(error))
+            part = untouched(plane, setting.kernel_size, str(error))
             _place(sheet, index, at, part)
         parts.append((begun, part))
     if all(part.report["steps"] == 0 for _, part in parts):
@@ -120,10 +122,10 @@ def _place(sheet: Result, index: tuple[int | slice, ...], at: tuple[Any, ...], p
     sheet.kernel[at] = part.kernel
 
 
-def _untouched(plane: npt.NDArray[Any], setting: Setting, reason: str) -> Result:
+def untouched(plane: npt.NDArray[Any], kernel_size: tuple[int, int], reason: str) -> Result:
     """Make the result of a slice that cannot be deblurred: the slice itself, its uncertainty unknown."""
     image = plane.astype(np.float32)
-    kernel = np.zeros(setting.kernel_size, dtype=np.float32)
+    kernel = np.zeros(kernel_size, dtype=np.float32)
     kernel[kernel.shape[0] // 2, kernel.shape[1] // 2] = 1.0
     report = {"steps": 0, "seconds": 0.0, "stop_reason": reason, "findings": []}
     report["warnings"] = [f"left as it was: {reason}"]
@@ -132,28 +134,33 @@ def _untouched(plane: npt.NDArray[Any], setting: Setting, reason: str) -> Result
 
 def _assembled(sheet: Result, parts: list[tuple[float, Result]], total: int) -> Result:
     """Stack's result from the slices done so far, each with the time at which it was begun."""
-    reports = [part.report for _, part in parts]
-    base = next((report for report in reports if report["steps"] > 0), reports[0])
-    done = sum(report["stop_reason"] == "finished" or report["steps"] == 0 for report in reports)
-    report = base | {
-        "steps": sum(report["steps"] for report in reports),
+    report = joined_report({number: part.report for number, (_, part) in enumerate(parts)}, total)
+    return replace(sheet, history=_joined(parts), report=report)
+
+
+def joined_report(reports: Mapping[int, dict[str, Any]], total: int) -> dict[str, Any]:
+    """Make the report of a stack of `total` slices from those of some of them, by number."""
+    told = list(reports.values())
+    base = next((report for report in told if report["steps"] > 0), told[0])
+    done = sum(report["stop_reason"] == "finished" or report["steps"] == 0 for report in told)
+    return base | {
+        "steps": sum(report["steps"] for report in told),
         "partial": done < total,
-        "seconds": round(sum(report["seconds"] for report in reports), 3),
+        "seconds": round(sum(report["seconds"] for report in told), 3),
         "stop_reason": "finished" if done == total else f"stopped with {done} of {total} slices done",
         "warnings": [
-            f"slice {number}: {text}" for number, report in enumerate(reports) for text in report["warnings"]
+            f"slice {number}: {text}" for number, report in reports.items() for text in report["warnings"]
         ],
         "findings": [
             finding | {"slice": number}
-            for number, report in enumerate(reports)
+            for number, report in reports.items()
             for finding in report["findings"]
         ],
         "slices": [
             {name: report[name] for name in ("steps", "seconds", "stop_reason", "warnings")}
-            for report in reports
+            for report in told
         ],
     }
-    return replace(sheet, history=_joined(parts), report=report)
 
 
 def _joined(parts: list[tuple[float, Result]]) -> History:
@@ -174,7 +181,7 @@ def _joined(parts: list[tuple[float, Result]]) -> History:
     )
 
 
-def _masks(mask: Any, layout: Layout, rgb: bool) -> npt.NDArray[np.bool_] | None:
+def masks_of(mask: Any, layout: Layout, rgb: bool) -> npt.NDArray[np.bool_] | None:
     """Mask as booleans, of the spatial shape or of the image's without colours.
 
     Raises
@@ -199,7 +206,7 @@ def _masks(mask: Any, layout: Layout, rgb: bool) -> npt.NDArray[np.bool_] | None
     return marked
 
 
-def _mask_of(
+def mask_of(
     masks: npt.NDArray[np.bool_] | None, layout: Layout, index: tuple[int | slice, ...]
 ) -> npt.NDArray[np.bool_] | None:
     """Mask of one slice."""
@@ -209,7 +216,7 @@ def _mask_of(
     return part
 
 
-def _setting(image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, options: Options) -> Setting:
+def setting_of(image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, options: Options) -> Setting:
     """Choose what holds for all slices; the kernel size from the middle slice where it is "auto"."""
     device, way = device_of(options.device), way_of(options.compile)
     kernel = None if options.kernel is None else known_kernel(options.kernel)
@@ -246,7 +253,7 @@ def _grey(
     plane = np.asarray(image[index]).astype(np.float64)
     plane = plane[..., :3].mean(-1) if rgb else plane
     keep = np.isfinite(plane)
-    mask = _mask_of(masks, layout, index)
+    mask = mask_of(masks, layout, index)
     return plane, keep if mask is None else keep & ~mask
 
 
