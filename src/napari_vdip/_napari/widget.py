@@ -298,8 +298,11 @@ class DeblurWidget(Container[Widget]):
         return with_threads(Options.from_keywords(rgb=bool(image.rgb), **values))
 
     def _progressed(self, progress: Progress) -> None:
-        self.progress_bar.setRange(0, progress.steps)
-        self.progress_bar.setValue(progress.step)
+        bar = self.progress_bar
+        bar.setUpdatesEnabled(False)  # else it draws at once, and all else with it that waits to be drawn
+        bar.setRange(0, progress.steps)
+        bar.setValue(progress.step)
+        bar.setUpdatesEnabled(True)
         if self._job is not None and not self._job.stopping:
             self.status.setText(message(progress))
         self.views.offer(progress)
