@@ -83,7 +83,7 @@ class DeblurWidget(Container[Widget]):
         self._advanced.insert(self._advanced.index(self._options["kernel"]) + 1, self._load_button)
         buttons = [*self._buttons.all, *self._setup.buttons]
         super().__init__(widgets=[*above, *self._advanced, *buttons])
-        self._kernel_note = ""
+        self._kernel_note = self._told = ""
         self.views, self.advice = Views(viewer), Advice(self._try)
         self._arrange(toggle_at=len(above))
         self._connect()
@@ -248,7 +248,7 @@ class DeblurWidget(Container[Widget]):
             on_progress=self._progressed,
             on_result=self._reached,
             on_error=self._failed,
-            on_end=self._enable,
+            on_end=self._ended,
         )
         if self._job is not None:
             self._job.release()
@@ -260,6 +260,7 @@ class DeblurWidget(Container[Widget]):
     def _go(self, job: Job, word: str) -> None:
         self.progress_bar.setRange(0, 0)
         self.status.setText(word)
+        self.views.start()
         job.start()
         self._enable()
 
@@ -274,9 +275,18 @@ class DeblurWidget(Container[Widget]):
             self._enable()
 
     def _undo(self) -> None:
-        if self._job is not None and not self._job.running:
-            self._job.undo()
-            self._enable()
+        job = self._job
+        if job is None or job.running:
+            return
+        job.undo()
+        if job.undone:
+            self._told = self.status.text()
+            self.status.setText("Undone: the layers are as before the run. Redo brings its result back.")
+        else:
+            self.status.setText(self._told)
+        self.advice.setVisible(bool(self.advice.buttons) and not job.undone)
+        self.views.follow()
+        self._enable()
 
     def _reuse(self, widened: Callable[[Task, Any], Task]) -> None:
         """Run on more of the image with the kernel that was found."""
@@ -306,6 +316,10 @@ class DeblurWidget(Container[Widget]):
         if self._job is not None and not self._job.stopping:
             self.status.setText(message(progress))
         self.views.offer(progress)
+
+    def _ended(self) -> None:
+        self.views.end()
+        self._enable()
 
     def _reached(self, result: Result | None) -> None:
         if result is None:
