@@ -80,7 +80,7 @@ class Preview:
         The pre-fit of the first slice is left out: it begins with a grey plane, which would cover
         the image.
         """
-        if progress.stage == "pre-fit" and progress.slice_index == 0 and not self._layers:
+        if progress.stage.startswith("pre-fit") and progress.slice_index == 0 and not self._layers:
             return
         self._pending = progress.result
         if self._showing:  # napari handled events while it took in the last one

@@ -278,7 +278,8 @@ def message(progress: Progress) -> str:
     parts.append(f"step {progress.step:,} of {progress.steps:,}")
     if math.isfinite(progress.seconds_left):
         parts.append(f"{duration(progress.seconds_left)} left")
-    return ", ".join(parts)
+    words = ", ".join(parts)
+    return f"{words}\nShown is the first start, until all are averaged." if progress.held else words
 
 
 def duration(seconds: float) -> str:
