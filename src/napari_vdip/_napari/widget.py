@@ -155,7 +155,7 @@ class DeblurWidget(Container[Widget]):
         layout.addLayout(row)
         for shown in (self.status, self.advice, self.views):
             layout.addWidget(shown)
-        scrolling.make_scrollable(self.native)
+        self._area = scrolling.make_scrollable(self.native)
 
     def _unfold(self, unfolded: bool) -> None:
         self.fold.setArrowType(Qt.ArrowType.DownArrow if unfolded else Qt.ArrowType.RightArrow)
@@ -263,6 +263,7 @@ class DeblurWidget(Container[Widget]):
         self.views.start()
         job.start()
         self._enable()
+        self._area.ensureWidgetVisible(self.status)  # in a low window it may be below the fold
 
     def _continue(self) -> None:
         if self._job is not None and self._job.paused:
