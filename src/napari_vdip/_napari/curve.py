@@ -69,7 +69,7 @@ class CurveView(QWidget):
         super().__init__()
         self._canvas = pg.GraphicsLayoutWidget()
         self._canvas.setFixedHeight(_HEIGHT)
-        self._canvas.ci.layout.setContentsMargins(0, 8, 4, 0)
+        self._canvas.ci.layout.setContentsMargins(0, 8, 4, 8)
         self._canvas.ci.layout.setSpacing(2)
         self.plots: dict[str, Any] = {}
         self.curves: dict[str, Any] = {}
