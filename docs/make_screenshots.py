@@ -81,11 +81,11 @@ class Desk:
         settle()
         self.viewer.reset_view()
 
-    def run(self, button: Any = None, halfway: str = "") -> None:
-        """Press Run, or another button that runs, and wait; with a picture half-way."""
+    def run(self, halfway: str = "") -> None:
+        """Press Run and wait; with a picture half-way."""
         form = self.form
         form.iterations.value = 20 if self._quick else None
-        (button or form.run).native.click()
+        form.run.native.click()
         if halfway:
             wait(lambda: form.progress_bar.value() > 0.3 * form.progress_bar.maximum() > 0)
             settle(0.6)
