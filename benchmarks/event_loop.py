@@ -22,6 +22,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -90,6 +91,8 @@ def image_of(size: int) -> Any:
 
 def in_the_viewer(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run in the real viewer; stalls of its event loop in ms, and the time of a step."""
+    # The settings of a first start, not those of the last run; read when napari is imported.
+    os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
     import napari
     from qtpy.QtCore import Qt, QTimer
     from qtpy.QtWidgets import QApplication

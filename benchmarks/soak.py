@@ -15,10 +15,16 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
+import os
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+# The settings of a first start, not those of the last run; read when napari is imported.
+os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
 
 import napari
 import numpy as np
