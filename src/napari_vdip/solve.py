@@ -190,7 +190,7 @@ def solve(
             fits = _started(frame, setting, seed)
         times: list[tuple[int, float]] = [(0, 0.0)]
         while fits.done < fits.steps:
-            stage = STAGES[fits.stage()]
+            stage = STAGES[fits.stage()] + fits.words()
             # The number of threads belongs to torch, not to this fit: it is set only while torch works.
             with _threads(threads):
                 fits.run(chunk)
@@ -209,6 +209,7 @@ def solve(
                 seconds=seconds,
                 seconds_left=seconds / fits.done * (fits.steps - fits.done),
                 result=result,
+                held=fits.held,
             )
             started += time.perf_counter() - left
         if not np.isfinite(result.image).all():
