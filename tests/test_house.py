@@ -25,7 +25,10 @@ ROOMS = (
     "layout",
     "pace",
     "recipe",
+    "writing",
     "core",
+    "modelfile",
+    "fitted",
     "opencv",
     "estimate",
     "arrays",
@@ -47,6 +50,7 @@ ROOMS = (
     "about",
     "flags",
     "shell",
+    "render",
     "benchmark",
     "cli",
     "_napari",
@@ -61,6 +65,7 @@ ONLY = {
     "pace": set(),
     "recipe": set(),
     "result": {"numpy"},
+    "writing": set(),
     "core": {"torch"},
 }
 # Packages that only one room may import.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import napari_vdip
+from napari_vdip import render
 from napari_vdip.benchmark import command as benchmark
 from napari_vdip.errors import InvalidInput, InvalidOption, OutOfMemory, VdipError
 from napari_vdip.flags import Parser, add_option_flags, choice, number, options_of, parse
@@ -65,6 +66,8 @@ def _parser() -> Parser:
 
     deblur = command("deblur", _deblur, "Deblur images: TIFF, OME-TIFF, PNG or JPEG in, float32 TIFF out.")
     deblur.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="image files")
+    render.add_save_flag(deblur)
+    render.add_flags(command("render", render.run, render.HELP))
     demo = command("demo", _demo, "Deblur a bundled sample and draw a panel of before, after and the truth.")
     demo.add_argument(
         "--sample",
@@ -119,6 +122,7 @@ def _deblur(namespace: argparse.Namespace) -> int:
     stems = [files.stem_of(path) for path in namespace.inputs]
     _refuse_overwriting(namespace.inputs, stems, folder)
     shell.ready(folder)
+    render.check_target(namespace.save_model, namespace.inputs)
     options, psf = _with_arrays(options)
     several = len(stems) > 1
     statuses = [0]
@@ -127,8 +131,10 @@ def _deblur(namespace: argparse.Namespace) -> int:
             try:
                 image = files.read(path)
                 fitting, note = _on_pixels(_for_image(options, given, image), psf, image)
+                render.check_image(namespace.save_model, image, fitting)
                 result = shell.run(image.data, fitting, path.name, namespace.quiet, interrupt)
                 _finish(result, image, folder, stem, namespace.quiet, path.name if several else "", note)
+                render.save(namespace.save_model, result, image, namespace.quiet)
             except (VdipError, MemoryError, OSError) as error:
                 statuses.append(_complain(error, path if several else None))
             if interrupt.asked:

@@ -6,8 +6,6 @@ come last, then the colours of an RGB image; channels come before them.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +15,10 @@ from napari_vdip.errors import InvalidInput
 from napari_vdip.imagefile import ImageFile
 from napari_vdip.pictures import read_picture
 from napari_vdip.tiffs import read_tiff
+from napari_vdip.writing import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import os
 
     import numpy.typing as npt
 
@@ -94,18 +93,6 @@ def read_mask(path: str | os.PathLike[str]) -> Array:
     """Read a mask as a boolean array: True where a pixel, or one of its colours, is not 0."""
     image = read(path)
     return np.asarray((image.data[..., :3] != 0).any(axis=-1) if image.rgb else image.data != 0)
-
-
-@contextlib.contextmanager
-def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside `path`; it takes the place of `path` if all went well."""
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write(path: str | os.PathLike[str], data: Array, like: ImageFile | None = None) -> None:

@@ -153,7 +153,8 @@ def _assembled(sheet: Result, parts: list[tuple[float, Result]], total: int) -> 
             for report in reports
         ],
     }
-    return replace(sheet, history=_joined(parts), report=report)
+    # Kept of a single slice only, see `_setting`.
+    return replace(sheet, history=_joined(parts), report=report, fitted=parts[0][1].fitted)
 
 
 def _joined(parts: list[tuple[float, Result]]) -> History:
@@ -236,7 +237,9 @@ def _setting(image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, op
         )
     if min(height + size[0], width + size[1]) < 9:
         raise InvalidInput(f"the image is {height} x {width} px; expected at least 8 px either way")
-    return Setting(options, device, way, (size[0], size[1]), reason, kernel)
+    # The networks of many slices would fill the memory.
+    single = len(layout.slices) == 1
+    return Setting(options, device, way, (size[0], size[1]), reason, kernel, keep_network=single)
 
 
 def _grey(
