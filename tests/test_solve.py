@@ -34,17 +34,18 @@ def test_a_kernel_is_centred_and_its_shift_told(row, column):
 
 def test_the_image_moves_against_the_kernel(monkeypatch):
     """A held kernel that is off centre by (2, 1) px must not move the scene."""
-    rng = np.random.default_rng(0)
-    scene = rng.random((60, 60))
+    from napari_vdip import deblur
+    from napari_vdip.samples import load
+
+    scene = load("photograph").sharp[40:100, 90:150]
     kernel = np.zeros((7, 7))
     kernel[5, 4] = 1.0
-    from napari_vdip import deblur
 
     moved = deblur(scene, kernel=kernel, preset="fast", iterations=150, threads=1)
     assert moved.kernel[3, 3] == pytest.approx(1.0)
     inner = (slice(5, -5), slice(5, -5))
     here = np.corrcoef(moved.image[inner].ravel(), scene[inner].ravel())[0, 1]
-    assert here > 0.9
+    assert here > 0.98
 
 
 def test_paper_has_the_published_constants():

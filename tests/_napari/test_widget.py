@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import contextmanager
 
 import dask.array
 import numpy as np
 import pytest
 from napari.layers import Image
+from qtpy.QtCore import QThreadPool
 
 from napari_vdip.errors import Diverged
 
@@ -56,6 +59,18 @@ def run(widget, qtbot, timeout=120_000):
     assert not widget.run.enabled
     assert widget.stop.enabled
     qtbot.waitUntil(lambda: is_back(widget), timeout=timeout)
+
+
+@contextmanager
+def threads_taken():
+    """Keep all threads of the pool busy: a run that is started waits for one."""
+    pool, free = QThreadPool.globalInstance(), threading.Event()
+    for _ in range(pool.maxThreadCount()):
+        pool.start(free.wait)
+    try:
+        yield
+    finally:
+        free.set()
 
 
 def names(viewer):
@@ -299,11 +314,11 @@ class TestARun:
         assert "stack deblurred" in viewer.layers
 
     def test_stop_before_the_first_step_adds_nothing(self, viewer, open_dock, qtbot, fake_fit):
-        fake_fit.pause = 2.0  # the press comes well before
         viewer.add_image(np.ones((40, 48)), name="cells")
         widget = open_dock()
-        press(widget.run)
-        press(widget.stop)
+        with threads_taken():
+            press(widget.run)
+            press(widget.stop)
         qtbot.waitUntil(lambda: is_back(widget))
         assert names(viewer) == ["cells"]
         assert "nothing to show" in widget.status.text()

@@ -34,7 +34,15 @@ from napari_vdip.core.objective import (
     ssim,
 )
 from napari_vdip.core.random import normal, uniform
-from napari_vdip.core.refine import KernelFit, drop_weak, gradient_precision, improve_image, neighbour_sum
+from napari_vdip.core.refine import (
+    Blur,
+    KernelFit,
+    drop_weak,
+    gradient_precision,
+    improve_image,
+    neighbour_sum,
+)
+from napari_vdip.core.spread import Spread
 
 
 class Plan(NamedTuple):
@@ -112,6 +120,7 @@ class Program(nn.Module):
         std: Tensor
         kernel: Tensor
         generated: Tensor
+        slope_var: Tensor
         log: Tensor
 
     def __init__(self, plan: Plan) -> None:
@@ -132,6 +141,8 @@ class Program(nn.Module):
         self.hold_kernel: bool = plan.hold_kernel
         self.rates: tuple[float, float] = (plan.image_rate, plan.kernel_rate)
         self.cosine: bool = plan.cosine
+        # What a kernel that is not quite right leaves unexplained, as a share of the contrast.
+        self.model_error: float = 0.01 if plan.hold_kernel else 0.025
         self.widest: float = 1.0 / 12.0  # variance of a pixel of which nothing is known, in (0, 1)
         self.prefit: int = plan.prefit
         self.bound: int = plan.bound
@@ -170,6 +181,7 @@ class Program(nn.Module):
         self._zeros("std", canvas)
         self._zeros("kernel", [plan.kernel_height, plan.kernel_width])
         self._zeros("generated", canvas)
+        self._zeros("slope_var", canvas)
         self._zeros("log", [self.steps, 3])
 
     def _zeros(self, name: str, shape: list[int]) -> None:
@@ -269,6 +281,7 @@ class Program(nn.Module):
             self._reset_adam()
         if self.done == self.steps - self.polish:
             self.generated.copy_(self.mean)
+            self.slope_var.zero_()
             if not self.hold_kernel:
                 self.kernel.copy_(drop_weak(self.kernel))
 
@@ -374,11 +387,10 @@ class Program(nn.Module):
         """Image by 20 conjugate gradient steps in the reweighted sparse prior, or kernel by least squares.
 
         What the data do not follow is noise and, with a kernel that is only estimated, an error of
-        the model in proportion to the contrast. The networks' image is kept as a second opinion of
-        the pixels: with a precision, and where the two differ, as a part of the uncertainty.
+        the model in proportion to the contrast. The networks' image counts as a second opinion of
+        each pixel, the less the more noise there was for them to fit.
         """
         before = self.kernel.clone()
-        noise = self.noise_var + (0.03 * self.contrast).square()
         if stage == 5:
             fit = KernelFit(
                 0.5 * (self.mean + self.generated),
@@ -389,24 +401,30 @@ class Program(nn.Module):
             )
             self.kernel.copy_(drop_weak(fit.improve(self.kernel, 60)))
         else:
-            v = gradient_precision(dv(self.mean), self.contrast)
-            h = gradient_precision(dh(self.mean), self.contrast)
-            guess = (0.3 * self.contrast).square().reciprocal()
+            noise = self.noise_var + (self.model_error * self.contrast).square()
             precision = self.weight.square() / noise
+            guess = ((0.6 * self.contrast).square() + 100.0 * self.noise_var).reciprocal()
+            loose = self.slope_var
+            v = gradient_precision(
+                dv(self.mean).square() + 0.5 * (loose[:, 1:] + loose[:, :-1]), self.contrast
+            )
+            h = gradient_precision(
+                dh(self.mean).square() + 0.5 * (loose[:, :, 1:] + loose[:, :, :-1]), self.contrast
+            )
             self.mean.copy_(
                 improve_image(self.mean, self.y, precision, self.kernel, v, h, self.generated, guess, 20)
             )
-            if self.variational:
-                data = 2.0 * data_spread(self.kernel, self.height, self.width, 0) * self.support / noise
-                prior = neighbour_sum(v, h) + guess
-                gain = correlation_gain(self.kernel, prior.mean() * noise, data.size(1), data.size(2))
-                self.var.copy_(1.0 / (data + prior))
-                apart = gaussian_filter((self.mean - self.generated).square())
-                self.std.copy_((self.var * gain.square() + apart).sqrt().clamp_max(math.sqrt(self.widest)))
+            seen = Blur(self.kernel, precision).adjoint(precision)
+            seen = seen.clamp_min(0.01 * seen.max())
+            spread = Spread(self.kernel, 0.25 * neighbour_sum(v, h) / seen, guess / seen.mean())
+            self.slope_var.copy_(spread.gradient() / seen)
+            self.var.copy_(spread.pixel() / seen)
+            apart = gaussian_filter((self.mean - self.generated).square())
+            self.std.copy_((0.5 * self.var + 0.3 * apart).sqrt().clamp_max(math.sqrt(self.widest)))
         blurred = blur(self.mean, self.kernel, self.by_fft)
         misfit = ((blurred - self.y) * self.weight).square().mean().sqrt()
-        seen = torch.where(self.weight > 0, blurred, self.y)
-        gap = (1.0 - ssim(seen, self.y, self.y_mean, self.y_var)).clamp_min(1e-7).log()
+        agreed = torch.where(self.weight > 0, blurred, self.y)
+        gap = (1.0 - ssim(agreed, self.y, self.y_mean, self.y_var)).clamp_min(1e-7).log()
         self.log.index_copy_(
             0, self.clock.view(1), torch.stack([gap, misfit, (self.kernel - before).abs().sum()])[None]
         )

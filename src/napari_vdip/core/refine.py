@@ -1,10 +1,13 @@
 """The last stage: image and kernel from convex problems, solved by the FFT.
 
 With the kernel known, the image's posterior under a sparse gradient prior is Gaussian once the
-prior is bounded by a quadratic at the present image (reweighted least squares, as in Levin et
-al., "Image and depth from a conventional camera with a coded aperture", SIGGRAPH 2007). With
-the image known, the kernel is a least squares problem on the simplex. Both start from what
-the networks have found, which keeps them away from the no-blur solution.
+prior is bounded by a quadratic (reweighted least squares, as in Levin et al., "Image and depth
+from a conventional camera with a coded aperture", SIGGRAPH 2007). The bound is taken at the
+expected squares of the gradients, which makes it a variational posterior with a mean and a
+variance (Girolami, "A variational method for learning sparse and overcomplete representations",
+Neural Computation 13, 2001; for deblurring Levin et al., "Efficient marginal likelihood
+optimization in blind deconvolution", CVPR 2011). With the image known, the kernel is a least
+squares problem on the simplex.
 
 Shapes: canvas x (c, h, w) = (c, H + Kh - 1, W + Kw - 1), blurred y (c, H, W), kernel (Kh, Kw).
 """
@@ -29,14 +32,15 @@ def dh_adjoint(x: Tensor) -> Tensor:
     return F.pad(x, [1, 0]) - F.pad(x, [0, 1])
 
 
-def gradient_precision(d: Tensor, contrast: Tensor) -> Tensor:
-    """Precision of each gradient under the prior's quadratic bound at d; contrast is the image's std.
+def gradient_precision(square: Tensor, contrast: Tensor) -> Tensor:
+    """Precision of each gradient under the prior's quadratic bound; contrast is the image's std.
 
-    In units of the contrast c, the prior is ``exp(-0.8 |d / c|^0.8)``, an exponent that natural images
-    have (0.5 to 0.8), and gradients below 0.005 c count as flat.
+    In units of the contrast c, the prior is ``exp(-1.6 |d / c|^0.8)``, an exponent that natural images
+    have (0.5 to 0.8). The bound is taken where the gradient's expected square is `square`, its own
+    variance included; gradients below 0.002 c count as flat.
     """
-    u = (d / contrast).square() + 0.005 * 0.005
-    return 0.8 * 0.8 * u.pow(0.4 - 1.0) / contrast.square()
+    u = square / contrast.square() + 0.002 * 0.002
+    return 1.6 * 0.8 * u.pow(0.4 - 1.0) / contrast.square()
 
 
 def neighbour_sum(v: Tensor, h: Tensor) -> Tensor:
@@ -141,13 +145,13 @@ def on_simplex(values: Tensor) -> Tensor:
 
 
 def drop_weak(kernel: Tensor) -> Tensor:
-    """Kernel without what is below 3 % of its peak: noise that costs sharpness; sums to 1."""
-    kept = torch.where(kernel > 0.03 * kernel.max(), kernel, torch.zeros_like(kernel))
+    """Kernel without what is below 2 % of its peak: noise that costs sharpness; sums to 1."""
+    kept = torch.where(kernel > 0.02 * kernel.max(), kernel, torch.zeros_like(kernel))
     return kept / kept.sum()
 
 
 class KernelFit:
-    """Least squares for the kernel, in the gradients: ``||D (k * x - y)||^2 / (2 n) + 1e-5 ||k||^2 / 2``.
+    """Least squares for the kernel, in the gradients: ``||D (k * x - y)||^2 / (2 n) + 3e-4 ||k||^2 / 2``.
 
     Parameters
     ----------
@@ -181,7 +185,7 @@ class KernelFit:
         spectrum = torch.fft.rfft2(kernel, s=self.size, dim=[-2, -1], norm=None) * self.spectrum
         full: Tensor = torch.fft.irfft2(spectrum, s=self.size, dim=[-2, -1], norm=None)
         blurred = full[:, self.kernel_height - 1 : self.rows, self.kernel_width - 1 : self.columns]
-        return self.gather(blurred) + 1e-5 * kernel
+        return self.gather(blurred) + 3e-4 * kernel
 
     def improve(self, kernel: Tensor, steps: int) -> Tensor:
         """Accelerated projected gradient (Beck and Teboulle 2009) from a kernel; stays on the simplex."""

@@ -1,0 +1,79 @@
+"""What data and prior leave open: variances of a posterior whose precision varies slowly."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from napari_vdip.core.blur import fast_length
+
+
+class Spread:
+    """Posterior of an image around each pixel, as if data and prior were there the same everywhere.
+
+    Under this assumption its precision ``w (|K|^2 + r |D|^2 + g)`` is diagonal in the frequencies, D
+    being both differences, and all that is asked for is a mean over the frequencies. The means are
+    tabulated over log r and read off at each pixel.
+
+    Parameters
+    ----------
+    kernel : Tensor, (Kh, Kw)
+    ratio : Tensor, (c, h, w)
+        r: the prior's precision of a gradient in units of the data's w; positive.
+    guess : Tensor, ()
+        g: precision of another estimate of each pixel, in the same units.
+    """
+
+    def __init__(self, kernel: Tensor, ratio: Tensor, guess: Tensor) -> None:
+        # The spectrum of a kernel is smooth: as many frequencies as four kernels have pixels.
+        rows, columns = fast_length(max(48, 2 * kernel.size(0))), fast_length(max(48, 2 * kernel.size(1)))
+        fy = torch.arange(rows, device=kernel.device, dtype=kernel.dtype) / rows
+        fx = torch.arange(columns, device=kernel.device, dtype=kernel.dtype) / columns
+        slope = 4.0 * (math.pi * fy).sin().square()[:, None] + 4.0 * (math.pi * fx).sin().square()
+        power = torch.fft.fft2(kernel, s=[rows, columns], dim=[-2, -1], norm=None).abs().square()
+        place = ratio.log()
+        levels = 16
+        low = place.min()
+        step = ((place.max() - low) / (levels - 1)).clamp_min(1e-6)
+        table: list[Tensor] = []
+        for level in range(levels):
+            total = power + (low + level * step).exp() * slope + guess + 1e-6
+            table.append(
+                torch.stack(
+                    [
+                        total.reciprocal().mean(),
+                        (0.5 * slope / total).mean(),
+                        (power / total).mean(),
+                        total.log().mean(),
+                    ]
+                )
+            )
+        self.table: Tensor = torch.stack(table, 1)  # (4, levels)
+        self.below: Tensor = ((place - low) / step).floor().clamp(0, levels - 2)
+        self.part: Tensor = (place - low) / step - self.below
+
+    def read(self, row: int) -> Tensor:
+        """Interpolate one row of the table, (c, h, w)."""
+        values = self.table[row]
+        below = self.below.to(torch.int64).flatten()
+        low, high = values.index_select(0, below), values.index_select(0, below + 1)
+        result: Tensor = torch.lerp(low, high, self.part.flatten()).view_as(self.part)
+        return result
+
+    def pixel(self) -> Tensor:
+        """Variance of each pixel, in units of 1 / w."""
+        return self.read(0)
+
+    def gradient(self) -> Tensor:
+        """Variance of the difference between neighbours, in units of 1 / w."""
+        return self.read(1)
+
+    def data_share(self) -> Tensor:
+        """Part of each pixel that the data decide, 0 to 1."""
+        return self.read(2)
+
+    def log_precision(self) -> Tensor:
+        """Logarithm of the precision for each pixel, in units of w: its sum is the log determinant."""
+        return self.read(3)
