@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from napari_vdip import Options, deblur
-from napari_vdip.errors import VdipError
+from napari_vdip.errors import OutOfMemory, VdipError
 from napari_vdip.files import read, read_kernel, read_mask
 from napari_vdip.recipe import Origin, Recipe
 
@@ -96,13 +96,28 @@ def test_a_damaged_tiff_is_read_or_told(at, by, cut, tmp_path):
     place = int(at * len(content))
     if cut:
         del content[place:]
-    else:
-        content[place] ^= by
+    else:  # not in the first bytes: they tell the size, which could then fill the memory of the tests
+        content[max(place, len(content) // 2)] ^= by
     path.write_bytes(content)
     try:
         read(path)
     except VdipError as error:
         assert "file.tif" in str(error)
+
+
+def test_a_size_that_cannot_be_is_told(tmp_path, monkeypatch):
+    """Found by changing a byte of the width: an array of 24 GiB was asked for."""
+
+    def huge(_path):
+        raise MemoryError("Unable to allocate 23.8 GiB")
+
+    monkeypatch.setattr("napari_vdip.files.read_tiff", huge)
+    path = tmp_path / "file.tif"
+    tifffile.imwrite(path, IMAGE)
+    with pytest.raises(
+        OutOfMemory, match=r"file\.tif does not fit into memory, or it is damaged: .*23\.8 GiB"
+    ):
+        read(path)
 
 
 @settings(max_examples=100, deadline=None)

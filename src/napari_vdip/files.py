@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_vdip.errors import InvalidInput
+from napari_vdip.errors import InvalidInput, OutOfMemory
 from napari_vdip.imagefile import ImageFile
 from napari_vdip.pictures import read_picture
 from napari_vdip.tiffs import read_tiff
@@ -58,13 +58,17 @@ def read(path: str | os.PathLike[str]) -> ImageFile:
     ------
     InvalidInput
         If there is no such file, it is of another format, damaged, empty or not decodable.
+    OutOfMemory
+        If it does not fit into memory, or is damaged and tells a size that does not.
     """
     path = Path(path)
     kind = _sniff(path)
     try:
         image = read_tiff(path) if kind == "tiff" else read_picture(path, kind)
-    except (InvalidInput, MemoryError):
+    except InvalidInput:
         raise
+    except MemoryError as error:  # a damaged file may tell any size
+        raise OutOfMemory(f"{path} does not fit into memory, or it is damaged: {error}") from error
     except Exception as error:  # on damaged bytes decoders raise anything: struct.error, zlib.error, KeyError
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InvalidInput(f"{path} is damaged or not a whole {kind} file: {reason}") from error
