@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """The image generator of a fit, on the host: about 0.7 MB (10 MB with preset paper).
+    """The image generator of a fit, on the host: about 0.5 MB (7 MB with preset paper).
 
     Its input follows from the seed; what the fit added to it follows from the result.
 
