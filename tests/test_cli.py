@@ -65,7 +65,7 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], ["deblur, demo, export, benchmark, info"]),
+        ([], ["deblur, render, demo, export, benchmark, info"]),
         (["deblr", "x.png"], ["'deblr'", "deblur"]),
         (["deblur"], ["INPUT"]),
         (["deblur", "x.png", "--kernl-size", "31"], ["--kernl-size", "did you mean --kernel-size"]),

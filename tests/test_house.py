@@ -26,7 +26,10 @@ ROOMS = (
     "layout",
     "pace",
     "recipe",
+    "writing",
     "core",
+    "modelfile",
+    "fitted",
     "opencv",
     "estimate",
     "arrays",
@@ -53,6 +56,7 @@ ROOMS = (
     "jobflags",
     "messages",
     "shell",
+    "render",
     "batch",
     "benchmark",
     "cli",
@@ -69,6 +73,7 @@ ONLY = {
     "pace": set(),
     "recipe": set(),
     "result": {"numpy"},
+    "writing": set(),
     "core": {"torch"},
 }
 # Packages that only one room may import.

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_vdip import deblur
 from napari_vdip.options import Options
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,6 +45,8 @@ def test_every_line_of_the_shell_block_runs(line, tmp_path):
     assert name == "napari-vdip"
     if rest[0] == "deblur":
         rest += ["--iterations", "2", "--threads", "1"]
+    if rest[0] == "render":
+        deblur(noise, kernel_size=5, preset="fast", iterations=2).save_model(tmp_path / rest[1])
     subprocess.run([sys.executable, "-m", "napari_vdip.cli", *rest], cwd=tmp_path, check=True, timeout=300)
     if rest[0] == "deblur":
         assert {path.name for path in (tmp_path / "results").iterdir()} == {
@@ -54,6 +57,9 @@ def test_every_line_of_the_shell_block_runs(line, tmp_path):
         }
         report = json.loads((tmp_path / "results" / "image_report.json").read_text())
         assert report["stop_reason"] == "finished"
+        assert (tmp_path / "image.pt").exists() == ("--save-model" in rest)
+    if rest[0] == "render":
+        assert (tmp_path / "again" / "image_deblurred.tif").exists()
     if rest[0] == "export":
         assert (tmp_path / "loop.pt").stat().st_size > 1e5
 

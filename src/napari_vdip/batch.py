@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_vdip import messages, shell
+from napari_vdip import messages, render, shell
 from napari_vdip.errors import InvalidInput, StorageFailed, VdipError
 from napari_vdip.files import stem_of
 from napari_vdip.jobs import identity as identities
@@ -45,6 +45,8 @@ class Order:
         Processes to start on this machine.
     scheduler : str or None
         Address of a scheduler that runs already.
+    save_model : Path or None
+        For the fitted network, of a single input that is a single image.
     """
 
     inputs: list[Path]
@@ -56,6 +58,7 @@ class Order:
     quiet: bool = False
     workers: int | None = None
     scheduler: str | None = None
+    save_model: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,22 @@ class _Batch:
             self._stopped(item, {reached.unit: reached.progress.result} if on_its_way and reached else {})
         else:
             self._written(item)
+            self._save_model(item, reached)
+
+    def _save_model(self, item: _Item, reached: sequence.Step | None) -> None:
+        """Write the network of the fit that was made just now."""
+        path = self._order.save_model
+        if path is None:
+            return
+        try:
+            if reached is None:
+                raise InvalidInput(
+                    f"{item.path} was deblurred before, and its network was not kept; for --save-model "
+                    "run the command without --resume"
+                )
+            render.save(path, reached.progress.result, item.job.image, self._order.quiet)
+        except (VdipError, MemoryError, OSError) as error:
+            self._fail(item.path, error)
 
     def _ended(self, items: dict[Path, _Item], job: Job, number: int, error: BaseException | None) -> None:
         """Take note of a unit that a worker is done with."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import napari_vdip
-from napari_vdip import jobflags, settings
+from napari_vdip import jobflags, render, settings
 from napari_vdip.benchmark import command as benchmark
 from napari_vdip.errors import InvalidInput, InvalidOption, VdipError
 from napari_vdip.flags import FILE_OPTIONS, Parser, add_option_flags, choice, number, options_of, parse
@@ -72,6 +72,8 @@ def _parser() -> Parser:
         help="image files, or patterns in quotes: 'night/*.tif'",
     )
     jobflags.add_flags(deblur)
+    render.add_save_flag(deblur)
+    render.add_flags(command("render", render.run, render.HELP))
     demo = command("demo", _demo, "Deblur a bundled sample and draw a panel of before, after and the truth.")
     demo.add_argument(
         "--sample",
@@ -129,12 +131,21 @@ def _deblur(namespace: argparse.Namespace) -> int:
     stems = [files.stem_of(path) for path in inputs]
     _refuse_overwriting(inputs, stems, folder)
     shell.ready(folder)
+    if namespace.save_model is not None and (
+        namespace.workers is not None or namespace.scheduler is not None
+    ):
+        raise InvalidOption(
+            "--save-model takes the network from this process; leave --workers and --scheduler"
+        )
+    render.check_target(namespace.save_model, inputs)
     named = {name: str(value) for name in FILE_OPTIONS if (value := getattr(options, name)) is not None}
     options, psf = _with_arrays(options)
 
     def opened(path: Path) -> tuple[ImageFile, Options, str]:
         image = files.read(path, lazy=True)
-        return image, *_on_pixels(_for_image(options, given, image), psf, image)
+        fitting, note = _on_pixels(_for_image(options, given, image), psf, image)
+        render.check_image(namespace.save_model, image, fitting)
+        return image, fitting, note
 
     extra = {"options": named, "given": sorted(given)}
     return batch.run(
@@ -148,6 +159,7 @@ def _deblur(namespace: argparse.Namespace) -> int:
             quiet=namespace.quiet,
             workers=namespace.workers,
             scheduler=namespace.scheduler,
+            save_model=namespace.save_model,
         )
     )
 

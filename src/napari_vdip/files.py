@@ -6,21 +6,21 @@ come last, then the colours of an RGB image; channels come before them.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_vdip.errors import InvalidInput
+from napari_vdip.errors import InvalidInput, OutOfMemory
 from napari_vdip.imagefile import ImageFile
 from napari_vdip.pictures import read_picture
 from napari_vdip.tiffs import read_tiff
+from napari_vdip.writing import atomic
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator
 
     import numpy.typing as npt
@@ -75,13 +75,17 @@ def read(path: str | os.PathLike[str], lazy: bool = False) -> ImageFile:
     ------
     InvalidInput
         If there is no such file, it is of another format, damaged, empty or not decodable.
+    OutOfMemory
+        If it does not fit into memory, or is damaged and tells a size that does not.
     """
     path = Path(path)
     kind = _sniff(path)
     try:
         image = read_tiff(path, lazy) if kind == "tiff" else read_picture(path, kind)
-    except (InvalidInput, MemoryError):
+    except InvalidInput:
         raise
+    except MemoryError as error:  # a damaged file may tell any size
+        raise OutOfMemory(f"{path} does not fit into memory, or it is damaged: {error}") from error
     except Exception as error:  # on damaged bytes decoders raise anything: struct.error, zlib.error, KeyError
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InvalidInput(f"{path} is damaged or not a whole {kind} file: {reason}") from error
@@ -110,32 +114,6 @@ def read_mask(path: str | os.PathLike[str]) -> Array:
     """Read a mask as a boolean array: True where a pixel, or one of its colours, is not 0."""
     image = read(path)
     return np.asarray((image.data[..., :3] != 0).any(axis=-1) if image.rgb else image.data != 0)
-
-
-@contextlib.contextmanager
-def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside `path`; it takes the place of `path` if all went well.
-
-    What was written is on the disk, not only on its way to it, before it takes that place: after a
-    loss of power there is the old file or the new one, whole.
-    """
-    path = Path(path)
-    part = path.with_name(
-        f".{path.name}.{uuid.uuid4().hex[:12]}.part"
-    )  # of this process alone, on any machine
-    try:
-        yield part
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        if os.name == "posix":  # elsewhere a folder cannot be opened
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write(

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+from napari_vdip.errors import InvalidInput
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
     import numpy as np
     import numpy.typing as npt
 
@@ -49,6 +54,18 @@ class History:
         )
 
 
+class Fitted(Protocol):
+    """The network of a fit, which can write itself with what the result adds to it."""
+
+    def save(
+        self,
+        result: Result,
+        path: str | os.PathLike[str],
+        pixel_size: Mapping[str, tuple[float, str]] | None = None,
+    ) -> None:
+        """Write a model, see `Result.save_model`."""
+
+
 @dataclass(frozen=True)
 class Result:
     """The outcome of a fit, finished or stopped.
@@ -67,6 +84,8 @@ class Result:
     report : dict
         Options, seed, device, versions, stop reason, warnings, and findings with their remedies;
         JSON-ready.
+    fitted : Fitted or None
+        The network, for `save_model`; None for a stack of several slices.
     """
 
     image: FloatArray
@@ -74,6 +93,40 @@ class Result:
     kernel: FloatArray
     history: History
     report: dict[str, Any]
+    fitted: Fitted | None = field(default=None, repr=False)
+
+    def save_model(
+        self,
+        path: str | os.PathLike[str],
+        pixel_size: Mapping[str, tuple[float, str]] | None = None,
+    ) -> None:
+        """Write the fitted network and all else that gives this result again as one file.
+
+        Parameters
+        ----------
+        path : path-like
+            ``.pt``: a TorchScript archive, which `torch.jit.load` reads where this package is not
+            installed. ``.onnx``: a graph for ONNX Runtime (needs the extra ``onnx``).
+        pixel_size : mapping, optional
+            Length and unit of a pixel by axis, ``{"Y": (0.1, "um"), "X": (0.1, "um")}``; kept with
+            the model.
+
+        Raises
+        ------
+        InvalidInput
+            If the result is that of a stack: each slice has a network of its own, and only that of
+            a single image is kept.
+        InvalidOption
+            If the extension is another one, or the extra is not installed.
+        OSError
+            If the disk is full, read-only, or the folder is absent.
+        """
+        if self.fitted is None:
+            raise InvalidInput(
+                f"the result of shape {self.image.shape} has no single fitted network: those of a stack's "
+                "slices are not kept; deblur one slice to save its model"
+            )
+        self.fitted.save(self, path, pixel_size)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from napari_vdip import arrays, diagnosis, family
 from napari_vdip.core.compile import Way, runner, scripting_available
 from napari_vdip.core.program import Plan
 from napari_vdip.errors import DeviceUnavailable, Diverged, InvalidOption, OutOfMemory, VdipError
+from napari_vdip.fitted import Network
 from napari_vdip.options import PRESETS, Options
 from napari_vdip.result import History, Progress, Result
 from napari_vdip.starts import Starts
@@ -55,6 +56,8 @@ class Setting:
         Known kernel, sums to 1.
     kernel_numbers : dict of Number
         What describes the kernel of a family, by name; empty where it is free or given.
+    keep_network : bool
+        Whether a result keeps its network, to be saved as a model.
     """
 
     options: Options
@@ -64,6 +67,7 @@ class Setting:
     kernel_size_reason: str
     kernel: FloatArray | None
     kernel_numbers: Mapping[str, family.Number] = field(default_factory=dict)
+    keep_network: bool = False
 
 
 def device_of(name: str) -> torch.device:
@@ -273,7 +277,12 @@ def _read_out(
         )
         report["warnings"] = [finding.sentence for finding in findings]
         report["findings"] = [finding.as_dict() for finding in findings]
-    return Result(image, uncertainty, kernel, history, report)
+    network = None
+    if setting.keep_network:
+        plan = plan_of(setting, *frame.y.shape)
+        place = (frame.scale, frame.offset, frame.alpha is not None)
+        network = Network.of(fits.program, plan, (top, left), *place)
+    return Result(image, uncertainty, kernel, history, report, network)
 
 
 def centred(kernel: FloatArray) -> tuple[FloatArray, int, int]:

@@ -135,7 +135,8 @@ def untouched(plane: npt.NDArray[Any], kernel_size: tuple[int, int], reason: str
 def _assembled(sheet: Result, parts: list[tuple[float, Result]], total: int) -> Result:
     """Stack's result from the slices done so far, each with the time at which it was begun."""
     report = joined_report({number: part.report for number, (_, part) in enumerate(parts)}, total)
-    return replace(sheet, history=_joined(parts), report=report)
+    # Kept of a single slice only, see `_setting`.
+    return replace(sheet, history=_joined(parts), report=report, fitted=parts[0][1].fitted)
 
 
 def joined_report(reports: Mapping[int, dict[str, Any]], total: int) -> dict[str, Any]:
@@ -243,7 +244,9 @@ def setting_of(image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, 
         )
     if min(height + size[0], width + size[1]) < 9:
         raise InvalidInput(f"the image is {height} x {width} px; expected at least 8 px either way")
-    return Setting(options, device, way, (size[0], size[1]), reason, kernel)
+    # The networks of many slices would fill the memory.
+    single = len(layout.slices) == 1
+    return Setting(options, device, way, (size[0], size[1]), reason, kernel, keep_network=single)
 
 
 def _grey(

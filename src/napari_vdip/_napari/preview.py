@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import Qt, QTimer
 
-from napari_vdip._napari import layers, undo
+from napari_vdip._napari import layers, saving, undo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,6 +116,7 @@ class Preview:
             if layer is not None and layer in self._viewer.layers:
                 self.change.will_change(layer)
                 self._viewer.layers.remove(layer)
+        saving.remember(self.layer("deblurred"), result)
 
     def _show_pending(self) -> None:
         self._timer.stop()

@@ -1,4 +1,4 @@
-"""The only place that scripts, saves or loads the loop; its eager twin; CUDA graphs.
+"""The only place that scripts, saves, loads or exports programs; the loop's eager twin; CUDA graphs.
 
 A `Runner` drives one `Program` in one of three ways, all of which execute the same modules:
 eagerly, as one TorchScript program, or as a captured CUDA graph of the same step.
@@ -6,6 +6,8 @@ eagerly, as one TorchScript program, or as a captured CUDA graph of the same ste
 
 from __future__ import annotations
 
+import io
+import logging
 import sys
 import threading
 import warnings
@@ -13,11 +15,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
+from torch import nn
 
 from napari_vdip.core.program import Plan, Program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
 Way = Literal["script", "off"]
@@ -135,6 +138,51 @@ def save(scripted: Any, path: str) -> None:
     """Write a scripted program, state included, as one file."""
     with _deprecation_expected():
         torch.jit.save(scripted, path)
+
+
+def archive(module: nn.Module, methods: Sequence[str], extra: Mapping[str, bytes]) -> bytes:
+    """Write a module as a TorchScript archive.
+
+    Parameters
+    ----------
+    module : Module
+    methods : sequence of str
+        What can be called on it beside `forward`.
+    extra : mapping of str to bytes
+        Files that are put into the archive, by their names.
+    """
+    with _deprecation_expected():
+        for name in methods:
+            torch.jit.export(getattr(type(module), name))
+        scripted = torch.jit.script(module.eval())
+        buffer = io.BytesIO()
+        torch.jit.save(scripted, buffer, _extra_files=dict(extra))
+    return buffer.getvalue()
+
+
+def onnx_graph(module: nn.Module, outputs: Sequence[str]) -> Any:
+    """Trace a module without inputs into an ONNX model (``onnx.ModelProto``).
+
+    Raises
+    ------
+    ImportError
+        If onnx or onnxscript is not installed.
+    """
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it warns that torchvision, which is not needed, is absent
+    try:
+        with _filters, warnings.catch_warnings():
+            # torch's exporter copies what torch itself calls deprecated.
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            program = torch.onnx.export(
+                module.eval(), (), dynamo=True, output_names=list(outputs), verbose=False
+            )
+    finally:
+        log.setLevel(level)
+    assert program is not None
+    return program.model_proto
 
 
 def load(path: str) -> Any:

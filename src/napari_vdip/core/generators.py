@@ -260,3 +260,8 @@ def draw(sizes: list[int], start: list[tuple[float, float]], seed: Tensor, strea
     for i, part in enumerate(numbers.split_with_sizes(sizes)):
         parts.append(part * start[i][1] + start[i][0])
     return torch.cat(parts)
+
+
+def first_input(seed: Tensor, height: int, width: int) -> Tensor:
+    """Draw the noise that goes into the image generator, (3, h, w)."""
+    return 0.1 * uniform(3 * height * width, seed, torch.zeros_like(seed)).view(3, height, width)

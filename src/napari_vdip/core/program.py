@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_vdip.core.blur import blur, crop
-from napari_vdip.core.generators import ImageGenerator, KernelGenerator, draw
+from napari_vdip.core.generators import ImageGenerator, KernelGenerator, draw, first_input
 from napari_vdip.core.objective import (
     centre_distance,
     correlation_gain,
@@ -220,7 +220,7 @@ class Program(nn.Module):
         self.y_mean.copy_(y_mean)
         self.y_var.copy_(y_var)
         stream = torch.zeros_like(self.seed)
-        self.noise.copy_(0.1 * uniform(self.noise.numel(), self.seed, stream).view_as(self.noise))
+        self.noise.copy_(first_input(self.seed, self.noise.size(1), self.noise.size(2)))
         self.kernel_noise.copy_(0.1 * uniform(self.kernel_noise.numel(), self.seed, stream + 1))
         self.image_theta.copy_(
             draw(self.image_generator.sizes, self.image_generator.start, self.seed, stream + 2)
