@@ -28,6 +28,7 @@ def test_defaults_are_the_contract():
         "kernel": None,
         "kernel_fixed": True,
         "kernel_mode": "each",
+        "tile": "auto",
         "device": "auto",
         "compile": "auto",
         "seed": 0,
