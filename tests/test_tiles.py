@@ -27,7 +27,7 @@ def frame(sample):
 
 @pytest.fixture(scope="module")
 def kernel():
-    """A 5 x 5 kernel, known, so that nothing but the tiles is under test."""
+    """Make a kernel that is known, so that nothing but the tiles is under test."""
     return np.outer([1, 4, 6, 4, 1], [1, 2, 4, 2, 1]).astype(float)
 
 
@@ -63,7 +63,7 @@ def test_there_is_no_seam(frame, kernel, tiled):
     plan = tiled.report["tiles"]
     assert len(plan["rows"]) > 1
     assert len(plan["columns"]) > 1
-    # Steps between neighbouring rows beyond the curvature of the picture, on all rows and where tiles fade in.
+    # Steps between neighbouring rows beyond the curvature of the picture, where tiles fade in and elsewhere.
     image = tiled.image
     bend = np.abs(np.diff(image, 2, axis=0)).mean(1)
     plain = np.abs(np.diff(frame, 2, axis=0)).mean(1)
@@ -88,7 +88,7 @@ def test_kernel_comes_from_a_crop_and_the_report_says_where(frame):
     flat = np.full((200, 460), 100.0) + np.tile(noise, (1, 2))
     flat[:, 230:] += frame
     result = deblur(flat, kernel_size=5, tile=64, **QUICK)
-    top, left, height, width = result.report["tiles"]["crop"]
+    _, left, height, width = result.report["tiles"]["crop"]
     assert left >= 200  # the picture is on the right
     assert (height, width) == (64, 64)
     assert "kernel from 64 x 64 px" in result.report["tiles"]["plan"]

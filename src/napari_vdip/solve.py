@@ -178,7 +178,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
 
 
 def polish_steps(options: Options) -> int:
-    """Count the steps of the polish where the kernel comes from elsewhere: as in a fit, but not shortened with it."""
+    """Count the steps of a polish with a kernel from elsewhere: as after a fit, but not shortened with it."""
     return min(PRESETS[options.preset].polish_steps, options.iterations or 1_000_000)
 
 

@@ -321,7 +321,7 @@ class _Job:
         parts: list[tuple[float, History]],
         tiles: int,
     ) -> Result:
-        """Make the result as of now: the blurred frame where no tile has been yet, its uncertainty unknown."""
+        """Make the result as of now: blurred where no tile has been yet, its uncertainty unknown there."""
         count, kernel = len(plan.windows), self.setting.near
         assert kernel is not None
         complete = done > 1.0 - 1e-4
