@@ -7,7 +7,7 @@ import pytest
 
 from napari_vdip import Options, deblur, modes, pace
 from napari_vdip.errors import InvalidOption
-from napari_vdip.layout import layout_of
+from napari_vdip.layout import describe, layout_of, with_mode
 from napari_vdip.stack import fit
 
 QUICK = {"kernel_size": 5, "preset": "fast", "iterations": 8, "threads": 1}
@@ -152,3 +152,11 @@ def test_the_estimate_before_run_knows_the_modes():
 
     assert seconds("shared") < seconds("each") / 5
     assert seconds("warm") < seconds("each") / 5
+
+
+def test_the_words_before_run_tell_the_mode():
+    words = describe((12, 96, 96))
+    assert with_mode(words, "each") == "12 slices of 96 x 96 px, each on its own."
+    assert with_mode(words, "shared") == "12 slices of 96 x 96 px, with one kernel for all slices."
+    assert "drift" in with_mode(words, "warm")
+    assert with_mode("One image of 96 x 96 px.", "shared") == "One image of 96 x 96 px."

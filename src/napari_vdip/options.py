@@ -95,10 +95,10 @@ class Options:
         "most; much faster. warm: each slice starts from its neighbour's kernel, which may drift; as fast.",
         advanced=True,
     )
-    tile: int | Literal["auto"] = _option(
-        "auto",
+    tile: int | None = _option(
+        None,
         "Side of the tiles in which a large frame is deblurred, with one kernel from its most telling part. "
-        "auto: from 1024 x 1024 px on, as memory allows.",
+        "Not given (0 in the form): from 1024 x 1024 px on, as memory allows.",
         unit="px",
         low=64,
         high=1_000_000,

@@ -144,7 +144,7 @@ def plan_for(
     fit_bytes = _FIT_BYTES * PRESETS[options.preset].channels
     polish_bytes = _POLISH_BYTES * (3 if options.rgb else 1)
     fits = math.prod(shape) * (polish_bytes if setting.near is not None else fit_bytes) <= _FREE_SHARE * free
-    if options.tile == "auto" and (not can_polish(options) or (fits and math.prod(shape) <= _WHOLE)):
+    if options.tile is None and (not can_polish(options) or (fits and math.prod(shape) <= _WHOLE)):
         return None
     most, most_crop = (
         math.isqrt(int(_FREE_SHARE * free / each)) // 32 * 32 for each in (polish_bytes, fit_bytes)

@@ -48,6 +48,7 @@ def test_untouched_fields_are_the_defaults(widgets):
         ("compile", "off"),
         ("kernel_mode", "warm"),
         ("tile", 512),
+        ("tile", None),
         ("seed", 2**31 - 1),
         ("iterations", 1_000_000),
         ("iterations", None),
