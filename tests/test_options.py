@@ -29,6 +29,7 @@ def test_defaults_are_the_contract():
         "kernel": None,
         "kernel_fixed": True,
         "kernel_mode": "each",
+        "tile": None,
         "device": "auto",
         "compile": "auto",
         "seed": 0,
@@ -65,6 +66,7 @@ def test_the_bounded_options_are_these():
         "seed",
         "iterations",
         "threads",
+        "tile",
         "channel_axis",
     }
 

@@ -127,6 +127,12 @@ def describe(
     return f"{_count(slices, 'slice')}{split} of {size} in {channels}: {images}."
 
 
+def with_mode(words: str, kernel_mode: str) -> str:
+    """Say in the words of `describe` where the slices have their kernels from, if not from themselves."""
+    kernels = {"shared": "with one kernel for all slices", "warm": "with a kernel that follows its drift"}
+    return words.replace("each on its own", kernels.get(kernel_mode, "each on its own"))
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 

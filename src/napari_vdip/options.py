@@ -96,9 +96,19 @@ class Options:
         "With a known kernel: hold it as it is. Off: only start from it.",
         advanced=True,
     )
-    kernel_mode: Literal["each"] = _option(
+    kernel_mode: Literal["each", "shared", "warm"] = _option(
         "each",
-        "Stacks. each: every slice gets a kernel of its own.",
+        "Stacks. each: every slice gets a kernel of its own. shared: one kernel from the slices that tell "
+        "most; much faster. warm: each slice starts from its neighbour's kernel, which may drift; as fast.",
+        advanced=True,
+    )
+    tile: int | None = _option(
+        None,
+        "Side of the tiles in which a large frame is deblurred, with one kernel from its most telling part. "
+        "Not given (0 in the form): from 1024 x 1024 px on, as memory allows.",
+        unit="px",
+        low=64,
+        high=1_000_000,
         advanced=True,
     )
     device: str = _option(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from napari_vdip.layout import layout_of
+from napari_vdip.layout import Layout, layout_of
 from napari_vdip.options import PRESETS
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # and 0.98 s a step). Nothing is measured for other devices: no guess for them.
 _FIRST_GUESS = {"fast": 2.0e-6, "balanced": 2.0e-6, "best": 2.0e-6, "paper": 1.5e-5}
 _GUESSED_CORES = 4
+# Time of a polish's step with a kernel from elsewhere, in steps of a fit (docs/how-to/stack.md).
+POLISH_COST = 0.15
 _LEAST_STEPS = 100  # a shorter fit is mostly start-up
 
 
@@ -74,8 +76,23 @@ def estimate(
     if speed is None:
         return None
     layout = layout_of(tuple(shape), options.rgb, options.channel_axis)
-    pixels = math.prod(layout.leading_shape) * math.prod(layout.spatial_shape)
-    return steps_of(options) * pixels * speed
+    return _work(layout, options) * math.prod(layout.spatial_shape) * speed
+
+
+def _work(layout: Layout, options: Options) -> float:
+    """Count the steps for all slices, those of a polish with a kernel from elsewhere at what they cost."""
+    slices, fits = math.prod(layout.leading_shape), math.prod(layout.leading_shape)
+    axis = options.channel_axis
+    if slices > 1 and options.kernel_mode != "each":
+        groups = 1 if axis is None else layout.shape[axis]
+        fits = groups * fitted(slices // groups) if options.kernel_mode == "shared" else groups
+    polish = PRESETS[options.preset].polish_steps * POLISH_COST
+    return fits * steps_of(options) + (slices - fits) * polish
+
+
+def fitted(slices: int) -> int:
+    """Count the slices of a stack whose own fits make a shared kernel: a tenth, from 1 to 3."""
+    return min(3, max(1, slices // 10))
 
 
 def in_words(seconds: float) -> str:
@@ -94,6 +111,8 @@ def measured(result: Result) -> dict[str, float]:
     if report["steps"] < _LEAST_STEPS or report["seconds"] <= 0:
         return {}
     options = report["options"]
+    if options["kernel_mode"] != "each" or "tiles" in report:  # steps of another cost are among them
+        return {}
     layout = layout_of(result.image.shape, options["rgb"], options["channel_axis"])
     key = key_of(options["preset"], report["device"].split()[0], options["threads"])
     return {key: report["seconds"] / (report["steps"] * math.prod(layout.spatial_shape))}

@@ -9,7 +9,7 @@ from napari_vdip.errors import InvalidInput
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -51,6 +51,24 @@ class History:
             self.misfit[steps],
             self.kernel_change[steps],
             self.seconds[steps],
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[float, History]]) -> History:
+        """Put histories one after the other, each with the time at which it was begun, on one clock."""
+        import numpy as np
+
+        def column(name: str, dtype: type) -> Any:
+            columns = [getattr(history, name) for _, history in parts]
+            return np.concatenate(columns) if columns else np.zeros(0, dtype=dtype)
+
+        clocks = [begun + history.seconds for begun, history in parts]
+        return cls(
+            steps=column("steps", np.int64),
+            objective=column("objective", np.float32),
+            misfit=column("misfit", np.float32),
+            kernel_change=column("kernel_change", np.float32),
+            seconds=np.concatenate(clocks) if clocks else np.zeros(0),
         )
 
 

@@ -16,6 +16,7 @@ import napari_vdip
 from napari_vdip import arrays, diagnosis, family
 from napari_vdip.core.compile import Way, runner, scripting_available
 from napari_vdip.core.program import Plan
+from napari_vdip.core.smooth import smooth_image
 from napari_vdip.errors import DeviceUnavailable, Diverged, InvalidOption, OutOfMemory, VdipError
 from napari_vdip.fitted import Network
 from napari_vdip.options import PRESETS, Options
@@ -34,11 +35,15 @@ STAGES = ("pre-fit", "bound", "SSIM", "fit", "polish", "polish")
 _CHUNK_SECONDS = 0.5
 # From this kernel size on the FFT is the faster way, most of all backwards (docs/benchmarks/levin.md).
 _FFT_FROM = 5
+# What an estimated kernel leaves unexplained, as a share of the contrast; see `Program.model_error`.
+_ESTIMATED = 0.025
 # What the uncertainty covers, for the report.
 _COVERS = {
     "fitted": "one standard deviation of each pixel under the model, the kernel held",
     "polished": "one standard deviation of each pixel: under the model with the kernel held, and the "
     "difference between the networks' image and the polished one",
+    "near": "one standard deviation of each pixel: under the model with the kernel held, and the "
+    "difference between a smooth first image and the polished one",
 }
 
 
@@ -58,6 +63,12 @@ class Setting:
         What describes the kernel of a family, by name; empty where it is free or given.
     keep_network : bool
         Whether a result keeps its network, to be saved as a model.
+    near : ndarray or None, (Kh, Kw)
+        Kernel found elsewhere, by a fit of another slice or of a crop: no networks, only the polish.
+    follow : bool
+        Whether the polish moves `near` towards what this image says; off: it is held.
+    contrast : float or None
+        Contrast of the frame of which this image is a tile, as `contrast_of` tells it; None: its own.
     """
 
     options: Options
@@ -68,6 +79,9 @@ class Setting:
     kernel: FloatArray | None
     kernel_numbers: Mapping[str, family.Number] = field(default_factory=dict)
     keep_network: bool = False
+    near: FloatArray | None = None
+    follow: bool = False
+    contrast: float | None = None
 
 
 def device_of(name: str) -> torch.device:
@@ -127,7 +141,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
     if preset.profile_steps == 0:
         gap = total - bound
     shorter = min(height + kernel_height, width + kernel_width) - 1
-    return Plan(
+    plan = Plan(
         image_channels=channels,
         height=height,
         width=width,
@@ -153,6 +167,45 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         profile=total - bound - gap - polish,
         polish=polish,
     )
+    if setting.near is None:
+        return plan
+    # The networks are never asked: the smallest ones take the least memory.
+    return plan._replace(
+        channels=1,
+        skip_channels=1,
+        levels=1,
+        nonlocal_from=0,
+        hold_kernel=not setting.follow,
+        prefit=0,
+        bound=0,
+        ssim=0,
+        profile=0,
+        polish=polish_steps(options),
+    )
+
+
+def polish_steps(options: Options) -> int:
+    """Count the steps of a polish with a kernel from elsewhere: as after a fit, but not shortened with it."""
+    return min(PRESETS[options.preset].polish_steps, options.iterations or 1_000_000)
+
+
+def can_polish(options: Options) -> bool:
+    """Whether there is a prior, and a preset, to deblur with a kernel from elsewhere."""
+    return options.method_used in ("sparse", "extreme") and PRESETS[options.preset].polish_steps > 0
+
+
+def check_polished(options: Options, asked: str) -> None:
+    """Raise InvalidOption unless `can_polish`."""
+    if not can_polish(options):
+        raise InvalidOption(
+            f"{asked} needs a method and a preset with a polish; preset={options.preset!r} with "
+            f"method={options.method_used!r} has none; use preset='balanced' with method='sparse'"
+        )
+
+
+def contrast_of(frame: arrays.Frame) -> float:
+    """Contrast of the pixels that take part, in units of `y`."""
+    return float(frame.y[frame.weight > 0].std(dtype=np.float64))
 
 
 def solve(
@@ -185,7 +238,16 @@ def solve(
     VdipError
         Whatever goes wrong, torch's own errors included.
     """
-    frame = arrays.frame(plane, mask, setting.options.rgb, setting.options.noise_used == "poisson")
+    return (yield from solve_frame(frame_of(plane, mask, setting.options), setting, seed))
+
+
+def frame_of(plane: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, options: Options) -> arrays.Frame:
+    """Prepare an image as the options say, see `arrays.frame`."""
+    return arrays.frame(plane, mask, options.rgb, options.noise_used == "poisson")
+
+
+def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progress, None, Result]:
+    """Deblur one image that is prepared already, as `solve` does."""
     threads = setting.options.threads
     with _torch_errors(frame.y.shape):
         started, chunk = time.perf_counter(), 1
@@ -224,7 +286,7 @@ def solve(
 def _with_family(setting: Setting, frame: arrays.Frame) -> Setting:
     """Find the kernel where it is one of a family: the fit holds it."""
     name = setting.options.family_used
-    if name == "free":
+    if name == "free" or setting.near is not None:
         return setting
     found = family.fit(frame, name, setting.kernel_size)
     return replace(setting, kernel=found.kernel, kernel_numbers=found.numbers)
@@ -232,9 +294,11 @@ def _with_family(setting: Setting, frame: arrays.Frame) -> Setting:
 
 def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
     """Program with its image, at step 0 of the first start."""
-    loop = runner(plan_of(setting, *frame.y.shape), setting.device, setting.way)
+    # A polish alone is over before a scripted program would be compiled.
+    way = setting.way if setting.near is None else "off"
+    loop = runner(plan_of(setting, *frame.y.shape), setting.device, way)
     height, width = setting.kernel_size
-    kernel = setting.kernel
+    kernel = setting.kernel if setting.near is None else setting.near
     if kernel is None:
         kernel = np.full((height, width), 1.0 / (height * width), dtype=np.float32)
     data = (frame.y, frame.weight, np.float32(frame.noise_std**2), kernel)
@@ -242,9 +306,24 @@ def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
     def begin(seed: int) -> None:
         values = (torch.as_tensor(value, device=setting.device) for value in (*data, np.int64(seed)))
         loop.program.start(*values)
+        if setting.near is not None:
+            _without_networks(loop.program, setting)
 
-    count = PRESETS[setting.options.preset].starts if loop.program.polish > 0 else 1
+    several = loop.program.polish > 0 and setting.near is None
+    count = PRESETS[setting.options.preset].starts if several else 1
     return Starts(loop, begin, seed, count)
+
+
+def _without_networks(program: Any, setting: Setting) -> None:
+    """Put a first image where the networks' would be; a kernel that is held need not be a known one."""
+    if setting.contrast is not None:
+        program.contrast.fill_(setting.contrast)
+    if setting.kernel is None or not setting.options.kernel_fixed:
+        program.model_error = _ESTIMATED
+    noise = program.noise_var + (program.model_error * program.contrast).square()
+    precision = program.weight.square() / noise
+    with torch.no_grad():
+        program.mean.copy_(smooth_image(program.y, precision, program.kernel, program.contrast))
 
 
 def _read_out(
@@ -270,7 +349,8 @@ def _read_out(
         seconds=np.interp(np.arange(1, done + 1), [step for step, _ in times], [at for _, at in times]),
     )
     report = _report(fits, frame, setting, seed, times[-1][1])
-    if not report["partial"]:  # a kernel on its way looks odd without being so
+    # A kernel on its way looks odd without being so, and one from elsewhere was judged there.
+    if not report["partial"] and setting.near is None:
         shape = (height, width)
         findings = diagnosis.examine(
             kernel, history.part(fits.last_fit), report["noise_std"], setting.options, shape
@@ -330,7 +410,9 @@ def _report(fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, seco
         "kernel_family": options.family_used,
         "kernel_numbers": {name: asdict(number) for name, number in setting.kernel_numbers.items()},
         "noise_std": frame.noise_std * frame.scale,
-        "uncertainty": _COVERS["polished" if fits.program.polish > 0 else "fitted"],
+        "uncertainty": _COVERS[
+            "near" if setting.near is not None else "polished" if fits.program.polish > 0 else "fitted"
+        ],
         "steps": fits.done,
         "partial": not finished,
         "seconds": round(seconds, 3),

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_vdip import arrays, estimate
+from napari_vdip import arrays, estimate, modes, pace
 from napari_vdip.errors import Diverged, InvalidInput, InvalidOption
 from napari_vdip.layout import Layout, layout_of
 from napari_vdip.result import History, Progress, Result
-from napari_vdip.solve import Setting, device_of, solve, way_of
+from napari_vdip.solve import Setting, check_polished, device_of, polish_steps, way_of
+from napari_vdip.tiles import solve_frame_or_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
     from napari_vdip.options import Options
+    from napari_vdip.result import Fitted
 
 
 def slice_seed(seed: int, index: int) -> int:
@@ -61,7 +63,7 @@ def fit(image: Any, options: Options, number: int = 0) -> Generator[Progress, No
     setting = setting_of(image, layout, masks, options)
     if not layout.leading:
         plane = np.asarray(image)
-        return (yield from solve(plane, masks, setting, slice_seed(options.seed, number)))
+        return (yield from solve_frame_or_tiles(plane, masks, setting, slice_seed(options.seed, number)))
     return (yield from _fit_slices(image, layout, masks, setting))
 
 
@@ -74,45 +76,121 @@ def _fit_slices(
         image=np.full(layout.shape, np.nan, dtype=np.float32),
         uncertainty=np.full(layout.shape, np.nan, dtype=np.float32),
         kernel=np.full((*layout.leading_shape, *setting.kernel_size), np.nan, dtype=np.float32),
-        history=_joined([]),
+        history=History.joined([]),
         report={},
     )
-    parts: list[tuple[float, Result]] = []
-    for number, index in enumerate(layout.slices):
+    visits = _visits(image, layout, masks, setting)
+    costs = [_cost(visit, setting) for visit in visits]
+    parts: list[_Part] = []
+    kernels: dict[int, npt.NDArray[np.float32]] = {}
+    for turn, visit in enumerate(visits):
+        number, index = visit.number, layout.slices[visit.number]
         at = np.unravel_index(number, layout.leading_shape)
         plane = np.asarray(image[index])
         begun = time.perf_counter() - started
         part = untouched(plane, setting.kernel_size, "not begun")
+        own = _own_setting(visit, setting, kernels)
         try:
-            for progress in solve(
+            for progress in solve_frame_or_tiles(
                 plane,
                 mask_of(masks, layout, index),
-                setting,
+                own,
                 slice_seed(setting.options.seed, number),
             ):
                 part = progress.result
                 _place(sheet, index, at, part)
                 left = time.perf_counter()
                 elapsed = left - started
-                share = (number + progress.step / progress.steps) / total
+                step, steps, share = _overall(costs, turn, progress)
                 yield replace(
                     progress,
-                    step=number * progress.steps + progress.step,
-                    steps=total * progress.steps,
+                    step=step,
+                    steps=steps,
                     slice_index=number,
                     slices=total,
                     seconds=elapsed,
                     seconds_left=elapsed / share - elapsed,
-                    result=_assembled(sheet, [*parts, (begun, part)], total),
+                    result=_assembled(sheet, [*parts, _Part.of(number, begun, part)], visits),
                 )
                 started += time.perf_counter() - left  # the fit may have been left meanwhile
         except (InvalidInput, Diverged) as error:
             part = untouched(plane, setting.kernel_size, str(error))
             _place(sheet, index, at, part)
-        parts.append((begun, part))
-    if all(part.report["steps"] == 0 for _, part in parts):
-        raise InvalidInput(f"no slice can be deblurred; the first one: {parts[0][1].report['stop_reason']}")
-    return _assembled(sheet, parts, total)
+        parts.append(_Part.of(number, begun, part))
+        if part.report["steps"] > 0 and (visit.follow or not visit.sources):
+            kernels[number] = part.kernel
+        elif visit.follow and own.near is not None:  # the next one goes on from before this one
+            kernels[number] = own.near
+    if all(part.report["steps"] == 0 for part in parts):
+        raise InvalidInput(f"no slice can be deblurred; the first one: {parts[0].report['stop_reason']}")
+    return _assembled(sheet, parts, visits)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is kept of a slice's turn, beyond the pixels: they are in the stack's arrays."""
+
+    number: int
+    begun: float
+    history: History
+    report: dict[str, Any]
+    fitted: Fitted | None
+
+    @classmethod
+    def of(cls, number: int, begun: float, part: Result) -> _Part:
+        return cls(number, begun, part.history, part.report, part.fitted)
+
+
+def _visits(
+    image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, setting: Setting
+) -> list[modes.Visit]:
+    """Order of the slices, by the kernel mode."""
+    options = setting.options
+    count = len(layout.slices)
+    if options.kernel_mode == "each" or _known(setting):
+        return [modes.Visit(number) for number in range(count)]
+    scores = [-1.0] * count
+    visits: list[modes.Visit] = []
+    for group in modes.groups(layout, options.channel_axis):
+        for number in modes.looked_at(group):
+            scores[number] = modes.telling(*_grey(image, layout, masks, layout.slices[number], options.rgb))
+        if options.kernel_mode == "shared":
+            visits += modes.shared(group, scores)
+        else:
+            visits += modes.warm(group, scores, layout.leading_shape)
+    return visits
+
+
+def _known(setting: Setting) -> bool:
+    """Whether the user holds the kernel: nothing is to be estimated."""
+    return setting.kernel is not None and setting.options.kernel_fixed
+
+
+def _own_setting(
+    visit: modes.Visit, setting: Setting, kernels: dict[int, npt.NDArray[np.float32]]
+) -> Setting:
+    """Make the setting of one turn: with the kernel from elsewhere if there is one."""
+    if _known(setting) and setting.options.kernel_mode != "each":
+        return replace(setting, near=setting.kernel)
+    found = [kernels[number] for number in visit.sources if number in kernels]
+    return replace(setting, near=modes.mean_kernel(found), follow=visit.follow) if found else setting
+
+
+def _cost(visit: modes.Visit, setting: Setting) -> tuple[int, float]:
+    """Count the steps of a turn, and tell their time in steps of a fit."""
+    options = setting.options
+    if visit.sources or (_known(setting) and options.kernel_mode != "each"):
+        return polish_steps(options), polish_steps(options) * pace.POLISH_COST
+    return pace.steps_of(options), float(pace.steps_of(options))
+
+
+def _overall(costs: list[tuple[int, float]], turn: int, progress: Progress) -> tuple[int, int, float]:
+    """Tell the steps done and planned over all turns, and the share of the time that is over."""
+    part = progress.step / progress.steps
+    steps, time_ = costs[turn]
+    step = sum(cost[0] for cost in costs[:turn]) + int(part * steps + 1e-6)
+    share = (sum(cost[1] for cost in costs[:turn]) + part * time_) / sum(cost[1] for cost in costs)
+    return max(step, 1), sum(cost[0] for cost in costs), share
 
 
 def _place(sheet: Result, index: tuple[int | slice, ...], at: tuple[Any, ...], part: Result) -> None:
@@ -129,14 +207,26 @@ def untouched(plane: npt.NDArray[Any], kernel_size: tuple[int, int], reason: str
     kernel[kernel.shape[0] // 2, kernel.shape[1] // 2] = 1.0
     report = {"steps": 0, "seconds": 0.0, "stop_reason": reason, "findings": []}
     report["warnings"] = [f"left as it was: {reason}"]
-    return Result(image, np.full_like(image, np.nan), kernel, _joined([]), report)
+    return Result(image, np.full_like(image, np.nan), kernel, History.joined([]), report)
 
 
-def _assembled(sheet: Result, parts: list[tuple[float, Result]], total: int) -> Result:
-    """Stack's result from the slices done so far, each with the time at which it was begun."""
-    report = joined_report({number: part.report for number, (_, part) in enumerate(parts)}, total)
-    # Kept of a single slice only, see `_setting`.
-    return replace(sheet, history=_joined(parts), report=report, fitted=parts[0][1].fitted)
+def _assembled(sheet: Result, parts: list[_Part], visits: list[modes.Visit]) -> Result:
+    """Stack's result from the turns so far."""
+    latest = {part.number: part.report for part in parts}
+    final = {visit.number: turn for turn, visit in enumerate(visits)}
+    over = [not part.report.get("partial", False) for part in parts]
+    done = sum(over[turn] and final[part.number] == turn for turn, part in enumerate(parts))
+    total = len(final)
+    report = joined_report(dict(sorted(latest.items())), total) | {
+        "steps": sum(part.report["steps"] for part in parts),
+        "partial": done < total,
+        "seconds": round(sum(part.report["seconds"] for part in parts), 3),
+        "stop_reason": "finished" if done == total else f"stopped with {done} of {total} slices done",
+        "kernel_from": sorted({visit.number for visit in visits if not visit.sources}),
+    }
+    history = History.joined([(part.begun, part.history) for part in parts])
+    # Kept of a single slice only, see `setting_of`.
+    return replace(sheet, history=history, report=report, fitted=parts[0].fitted)
 
 
 def joined_report(reports: Mapping[int, dict[str, Any]], total: int) -> dict[str, Any]:
@@ -158,28 +248,11 @@ def joined_report(reports: Mapping[int, dict[str, Any]], total: int) -> dict[str
             for finding in report["findings"]
         ],
         "slices": [
-            {name: report[name] for name in ("steps", "seconds", "stop_reason", "warnings")}
-            for report in told
+            {"slice": number}
+            | {name: report[name] for name in ("steps", "seconds", "stop_reason", "warnings")}
+            for number, report in reports.items()
         ],
     }
-
-
-def _joined(parts: list[tuple[float, Result]]) -> History:
-    """Histories one after the other, on one clock."""
-    histories = [part.history for _, part in parts]
-
-    def column(name: str, dtype: type) -> npt.NDArray[Any]:
-        columns = [getattr(history, name) for history in histories]
-        return np.concatenate(columns) if columns else np.zeros(0, dtype=dtype)
-
-    clocks = [begun + part.history.seconds for begun, part in parts]
-    return History(
-        steps=column("steps", np.int64),
-        objective=column("objective", np.float32),
-        misfit=column("misfit", np.float32),
-        kernel_change=column("kernel_change", np.float32),
-        seconds=np.concatenate(clocks) if clocks else np.zeros(0),
-    )
 
 
 def masks_of(mask: Any, layout: Layout, rgb: bool) -> npt.NDArray[np.bool_] | None:
@@ -220,6 +293,8 @@ def mask_of(
 def setting_of(image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, options: Options) -> Setting:
     """Choose what holds for all slices; the kernel size from the middle slice where it is "auto"."""
     device, way = device_of(options.device), way_of(options.compile)
+    if layout.leading and options.kernel_mode != "each":
+        check_polished(options, f"kernel_mode={options.kernel_mode!r}")
     kernel = None if options.kernel is None else known_kernel(options.kernel)
     if kernel is not None:
         size, reason = kernel.shape, "the size of the known kernel"
@@ -253,11 +328,7 @@ def _grey(
     image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, index: tuple[int | slice, ...], rgb: bool
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """One slice as a grey image, and which of its pixels take part."""
-    plane = np.asarray(image[index]).astype(np.float64)
-    plane = plane[..., :3].mean(-1) if rgb else plane
-    keep = np.isfinite(plane)
-    mask = mask_of(masks, layout, index)
-    return plane, keep if mask is None else keep & ~mask
+    return modes.grey(np.asarray(image[index]), mask_of(masks, layout, index), rgb)
 
 
 def known_kernel(kernel: Any) -> npt.NDArray[np.float32]:

@@ -10,7 +10,7 @@ from napari_vdip._napari import form
 from napari_vdip.errors import InvalidOption
 from napari_vdip.options import Options
 
-NOT_ASKED = {"rgb", "kernel_mode"}
+NOT_ASKED = {"rgb"}
 
 
 @pytest.fixture
@@ -46,6 +46,9 @@ def test_untouched_fields_are_the_defaults(widgets):
         ("kernel_fixed", False),
         ("device", "cuda:1"),
         ("compile", "off"),
+        ("kernel_mode", "warm"),
+        ("tile", 512),
+        ("tile", None),
         ("seed", 2**31 - 1),
         ("iterations", 1_000_000),
         ("iterations", None),

@@ -29,6 +29,7 @@ _NOT_GIVEN = {
     "noise": "by kind of image",
     "iterations": "preset",
     "threads": "auto",
+    "tile": "by memory",
     "channel_axis": "none",
 }
 

@@ -19,6 +19,7 @@ from napari_vdip._napari import layers, memory, part, region
 from napari_vdip._napari.run import with_threads
 from napari_vdip.devices import Device, find
 from napari_vdip.errors import VdipError
+from napari_vdip.layout import with_mode
 from napari_vdip.options import Options
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _SETTLED = 300  # ms after the last letter of a device's name, or the last movement of the view
 _EXIT_WAIT = 5000  # ms that the process waits at its end for torch to be loaded
-_TIMED = ("preset", "kind", "method", "noise", "iterations", "threads", "channel_axis")
+_TIMED = ("preset", "kind", "method", "noise", "iterations", "threads", "channel_axis", "kernel_mode")
 
 
 class Setup:
@@ -245,7 +246,7 @@ class Setup:
                 rgb=bool(image.rgb), **{name: self._options[name].value for name in _TIMED}
             )
             index = self.index(image, options)
-            what = part.in_words(image, index, self._channel_axis)
+            what = with_mode(part.in_words(image, index, self._channel_axis), options.kernel_mode)
             self.outlook.setText(f"{what}\n{self._time(part.cut_shape(image, index), with_threads(options))}")
         except VdipError as error:
             self.outlook.setText(str(error))
