@@ -28,6 +28,7 @@ ROOMS = (
     "core",
     "opencv",
     "estimate",
+    "defects",
     "arrays",
     "starts",
     "solve",
@@ -39,6 +40,8 @@ ROOMS = (
     "imagefile",
     "pictures",
     "tiffs",
+    "fitsfile",
+    "zarrfile",
     "files",
     "kernelfile",
     "export",
@@ -72,6 +75,8 @@ OWNER = {
     "pyqtgraph": "_napari",
     "cv2": "opencv",
     "matplotlib": "benchmark",
+    "astropy": "fitsfile",
+    "zarr": "zarrfile",
 }
 # Qt is imported through qtpy, so that the user's binding is used.
 NOWHERE = {"PyQt5", "PyQt6", "PySide2", "PySide6"}

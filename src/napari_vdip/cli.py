@@ -63,8 +63,15 @@ def _parser() -> Parser:
         made.set_defaults(run=run)
         return made
 
-    deblur = command("deblur", _deblur, "Deblur images: TIFF, OME-TIFF, PNG or JPEG in, float32 TIFF out.")
-    deblur.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="image files")
+    deblur = command(
+        "deblur", _deblur, "Deblur images: TIFF, PNG, JPEG, FITS or OME-Zarr in, float32 TIFF out."
+    )
+    deblur.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="image files; 'x.fits[SCI]'")
+    deblur.add_argument(
+        "--extension",
+        metavar="NAME|N",
+        help="extension of FITS files, by name or number from 0 (default: the first one with an image)",
+    )
     demo = command("demo", _demo, "Deblur a bundled sample and draw a panel of before, after and the truth.")
     demo.add_argument(
         "--sample",
@@ -116,17 +123,21 @@ def _deblur(namespace: argparse.Namespace) -> int:
     from napari_vdip import files, shell
 
     folder: Path = namespace.output
-    stems = [files.stem_of(path) for path in namespace.inputs]
-    _refuse_overwriting(namespace.inputs, stems, folder)
+    inputs: list[Path] = namespace.inputs
+    stems = [files.stem_of(path) for path in inputs]
+    if namespace.extension is not None:
+        inputs = [files.with_extension(path, namespace.extension) for path in inputs]
+    _refuse_overwriting(inputs, stems, folder)
     shell.ready(folder)
     options, psf = _with_arrays(options)
     several = len(stems) > 1
     statuses = [0]
     with shell.Interrupt() as interrupt:
-        for path, stem in zip(namespace.inputs, stems, strict=True):
+        for path, stem in zip(inputs, stems, strict=True):
             try:
                 image = files.read(path)
                 fitting, note = _on_pixels(_for_image(options, given, image), psf, image)
+                fitting, note = _saturation(fitting, note, image)
                 result = shell.run(image.data, fitting, path.name, namespace.quiet, interrupt)
                 _finish(result, image, folder, stem, namespace.quiet, path.name if several else "", note)
             except (VdipError, MemoryError, OSError) as error:
@@ -179,10 +190,11 @@ def _info(namespace: argparse.Namespace) -> int:
 
 def _refuse_overwriting(inputs: list[Path], stems: list[str], folder: Path) -> None:
     """Raise InvalidInput if two results, or a result and an input, would be the same file."""
+    from napari_vdip.files import split
     from napari_vdip.shell import outputs_of
 
     seen: dict[str, Path] = {}
-    sources = {path.resolve(): path for path in inputs}
+    sources = {split(path)[0].resolve(): path for path in inputs}
     for path, stem in zip(inputs, stems, strict=True):
         other = seen.setdefault(stem.casefold(), path)  # some file systems know no case
         if other is not path:
@@ -217,6 +229,19 @@ def _on_pixels(options: Options, psf: KernelFile | None, image: ImageFile) -> tu
 
     kernel, note = matched(psf.data, psf.pixel_size, kernelfile.pixel_size_of(image))
     return dataclasses.replace(options, kernel=kernel), note
+
+
+def _saturation(options: Options, note: str, image: ImageFile) -> tuple[Options, str]:
+    """Mask what is saturated by the header of the file; with the note, to which a sentence is added."""
+    if image.saturation is None or not options.defects:
+        return options, note
+    from napari_vdip import defects
+
+    full, sentence = defects.beyond(image.data, image.saturation)
+    if not sentence:
+        return options, note
+    mask = full if options.mask is None else full | (options.mask != 0)
+    return dataclasses.replace(options, mask=mask), "; ".join(filter(None, (note, sentence)))
 
 
 def _for_image(options: Options, given: frozenset[str], image: ImageFile) -> Options:

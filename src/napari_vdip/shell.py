@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_vdip import files
 from napari_vdip.errors import InvalidInput
+from napari_vdip.fitsfile import write_fits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from napari_vdip.result import Progress, Result
 
 OUTPUTS = ("_deblurred.tif", "_kernel.tif", "_uncertainty.tif", "_report.json")
+FITS_OUTPUT = "_deblurred.fits"  # beside them where the input is FITS: all in one, with its header
 _LINE_EVERY = 10.0  # seconds, where standard error is no terminal
 
 
@@ -122,8 +124,8 @@ def run(
 
 
 def outputs_of(folder: Path, stem: str) -> list[Path]:
-    """Files that are written for an input."""
-    return [folder / f"{stem}{ending}" for ending in OUTPUTS]
+    """Files that are written for an input; the last one for a FITS file only."""
+    return [folder / f"{stem}{ending}" for ending in (*OUTPUTS, FITS_OUTPUT)]
 
 
 def save(result: Result, image: files.ImageFile, folder: Path, stem: str) -> list[Path]:
@@ -134,13 +136,17 @@ def save(result: Result, image: files.ImageFile, folder: Path, stem: str) -> lis
     OSError
         If the disk is full or read-only.
     """
-    paths = outputs_of(folder, stem)
+    *paths, whole = outputs_of(folder, stem)
     for path, data in zip(paths, (result.image, result.kernel, result.uncertainty), strict=False):
         files.write(path, data, image)
     told = {"input": str(image.path), "axes": image.axes, "pixel_size": image.pixel_size}
     text = json.dumps(told | result.report, indent=2, ensure_ascii=False)
     with files.atomic(paths[-1]) as part:
         part.write_text(text + "\n", encoding="utf-8")
+    if image.kind == "fits":
+        with files.atomic(whole) as part:
+            write_fits(part, image, result)
+        paths.append(whole)
     return paths
 
 

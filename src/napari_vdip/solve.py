@@ -178,7 +178,8 @@ def solve(
     VdipError
         Whatever goes wrong, torch's own errors included.
     """
-    frame = arrays.frame(plane, mask, setting.options.rgb, setting.options.noise_used == "poisson")
+    options = setting.options
+    frame = arrays.frame(plane, mask, options.rgb, options.noise_used == "poisson", options.defects)
     threads = setting.options.threads
     with _torch_errors(frame.y.shape):
         with _threads(threads):
@@ -257,7 +258,7 @@ def _read_out(
         findings = diagnosis.examine(
             kernel, history.part(fits.last_fit), report["noise_std"], setting.options, shape
         )
-        report["warnings"] = [finding.sentence for finding in findings]
+        report["warnings"] += [finding.sentence for finding in findings]
         report["findings"] = [finding.as_dict() for finding in findings]
     return Result(image, uncertainty, kernel, history, report)
 
@@ -310,7 +311,8 @@ def _report(fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, seco
         "partial": not finished,
         "seconds": round(seconds, 3),
         "stop_reason": "finished" if finished else f"stopped at step {fits.done} of {fits.steps}",
-        "warnings": [],
+        "left_out": frame.defects.as_dict(),
+        "warnings": list(frame.defects.sentences),
         "findings": [],
     }
 
