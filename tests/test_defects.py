@@ -11,7 +11,7 @@ from napari_vdip.samples import load
 
 
 def star_field(width: float, seed: int = 0, size: int = 128, stars: int = 60) -> np.ndarray:
-    """Counts of stars of all brightnesses with a Gaussian PSF of this full width at half maximum, in px."""
+    """Make counts of stars of all brightnesses; full width of the Gaussian PSF at half maximum in px."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size]
     sigma = width / 2.3548
@@ -44,7 +44,8 @@ def test_cosmic_rays_and_hot_pixels_among_stars_are_found() -> None:
     assert (found.mask & ~hit).sum() <= 1
     assert found.sentences == [
         f"left out as cosmic rays, hot or dead pixels: {found.outliers} pixels "
-        f"({100 * found.outliers / field.size:.2g} %); what comes out there follows from the pixels around them"
+        f"({100 * found.outliers / field.size:.2g} %); what comes out there follows from the pixels "
+        "around them"
     ]
 
 

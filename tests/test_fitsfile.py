@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import sys
 import warnings
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 
 from napari_vdip import cli, files
 from napari_vdip.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Values as they stand in the header of a frame of the Hubble telescope's camera NICMOS.
 SKY = {

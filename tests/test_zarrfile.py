@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +12,9 @@ import zarr
 
 from napari_vdip import cli, files
 from napari_vdip.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DATA = np.random.default_rng(0).integers(10, 4000, (2, 40, 48)).astype(np.uint16)
 
@@ -56,7 +58,7 @@ def test_axes_sizes_and_channels_come_through_the_shell(tmp_path: Path, version:
 
 def test_folder_without_an_image_is_told(tmp_path: Path) -> None:
     zarr.open_group(str(tmp_path / "plate.zarr"), mode="w").create_group("A1")
-    with pytest.raises(InvalidInput, match="has no 'multiscales' .* inside are A1"):
+    with pytest.raises(InvalidInput, match=r"has no 'multiscales' .* inside are A1"):
         files.read(tmp_path / "plate.zarr")
 
 

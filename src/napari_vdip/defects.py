@@ -165,7 +165,7 @@ def _outliers(values: Floats, seen: Bools) -> Bools:
     ground = median_filter(values, size=2 * _ROUND + 1, mode="reflect")
     excess = values - ground
     size = np.abs(excess)
-    # A median follows a slope exactly, and has no rest there that could tell the noise: hence the curvature, too.
+    # A median follows a slope exactly, without a rest that could tell the noise: hence the curvature.
     curvature = np.abs(laplace(values, mode="reflect")) / np.sqrt(20.0)
     around = np.maximum(
         *(median_filter(rest, size=_NEIGHBOURHOOD, mode="reflect") for rest in (size, curvature))

@@ -1,4 +1,4 @@
-"""FITS files in and out, through astropy (extra ``astro``): extension, pixels, header, world coordinates."""
+"""FITS files in and out, through astropy (extra ``astro``): extension, pixels, header, coordinates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 NEEDS = 'FITS files need one more package: pip install "napari-vdip[astro]"'
-# Cards that tell how the pixels of the input are stored, or sum them up: they do not hold for what is written.
+# Cards that tell how the pixels of the input are stored, or sum them up: they hold no more for a result.
 _STORAGE = re.compile(
     r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|THEAP|BSCALE|BZERO|BLANK|DATAMIN|DATAMAX|"
     r"CHECKSUM|DATASUM|INHERIT|NEXTEND|EXTNAME|EXTVER|EXTLEVEL|SATURATE|Z(IMAGE|TENSION|BITPIX|NAXIS\d*|PCOUNT|"
@@ -108,7 +108,7 @@ def write_fits(path: Path, like: ImageFile, result: Result) -> None:
         for axis, letter in enumerate("XY", 1):
             if letter in like.pixel_size:
                 size, unit = like.pixel_size[letter]
-                small |= {f"CDELT{axis}": (size, "size of a pixel"), f"CUNIT{axis}": unit}
+                small.update({f"CDELT{axis}": (size, "size of a pixel"), f"CUNIT{axis}": unit})
         units = [
             fits.PrimaryHDU(_float(image), header),
             fits.ImageHDU(_float(result.uncertainty), header, name="UNCERTAINTY"),
@@ -201,11 +201,14 @@ def _merged(fits: Any, primary: Any, own: Any) -> Any:
     ]:
         if _STORAGE.fullmatch(card.keyword):
             continue
-        try:
-            card.verify("silentfix+exception")
-            header.append(card, end=True)
-        except Exception:  # an odd card raises what it likes; one card is not worth a night's frame
-            header.add_comment(f"not readable: {str(card.image)[:55]!r}".encode("ascii", "replace").decode())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:  # made anew: a card that breaks the rules would be written as it is
+                name = card.keyword
+                name = f"HIERARCH {name}" if len(name) > 8 or " " in name else name
+                header.append(fits.Card(name, card.value, card.comment), end=True)
+            except Exception:  # an odd card raises what it likes; one card is not worth a night's frame
+                header.add_comment(card.image.rstrip().encode("ascii", "replace").decode())
     return header
 
 

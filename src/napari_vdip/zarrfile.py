@@ -57,7 +57,7 @@ def read_zarr(path: Path) -> ImageFile:
         )
     scales = attributes["multiscales"][0]
     first = scales["datasets"][0]
-    array = group[first["path"]]
+    array: Any = group[first["path"]]
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in scales.get("axes", "tczyx")]
     if len(axes) != array.ndim:
         raise InvalidInput(f"{path} names {len(axes)} axes, but its image has shape {array.shape}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
 from napari_vdip.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ARCSEC = 0.25
 

@@ -1,11 +1,11 @@
-"""What people use today, on the cases of the benchmark: Richardson-Lucy, told the kernel or blind, and Wiener.
+"""What people use today, on the cases of the benchmark: Richardson-Lucy, told the kernel or blind, Wiener.
 
 Each takes a blurred image in units of full scale and gives a sharp one and the kernel that was used.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -77,21 +77,23 @@ def richardson_lucy(y: Floats, kernel: Floats, steps: int = RL_STEPS, start: Flo
     kernel : ndarray, (Kh, Kw)
         Odd sides; sums to 1.
     """
-    from skimage.restoration import richardson_lucy as steps_of
+    from skimage import restoration
 
     margins = [(n // 2, n // 2) for n in kernel.shape]
     padded = np.pad(y, margins, mode="symmetric")
+    steps_of: Any = restoration.richardson_lucy  # carries no types
     sharp: Floats = steps_of(padded, kernel, num_iter=steps, clip=False, filter_epsilon=_LEAST)
     return _inner(sharp, y, margins)
 
 
 def wiener(y: Floats, kernel: Floats) -> Floats:
     """Wiener's filter by scikit-image, its weight read from the image (Orieux et al. 2010)."""
-    from skimage.restoration import unsupervised_wiener
+    from skimage import restoration
 
     margins = [(n, n) for n in kernel.shape]
     padded = np.pad(y, margins, mode="symmetric")
-    sharp, _ = unsupervised_wiener(padded, kernel, clip=False, rng=0)
+    filtered: Any = restoration.unsupervised_wiener  # carries no types
+    sharp, _ = filtered(padded, kernel, clip=False, rng=0)
     return _inner(sharp, y, margins)
 
 

@@ -98,8 +98,8 @@ def classical(
     if panel is not None:
         none = np.zeros(0, dtype=np.float32)
         history = History(np.zeros(0, dtype=np.int64), none, none, none, np.zeros(0))
-        drawn = (values.astype(np.float32) for values in (image, unknown, kernel))
-        _draw(truth, Result(*drawn, history, {}), (quality.psnr_blurred, quality.psnr), Path(panel))
+        sharp, std, psf = (values.astype(np.float32) for values in (image, unknown, kernel))
+        _draw(truth, Result(sharp, std, psf, history, {}), (quality.psnr_blurred, quality.psnr), Path(panel))
     return {
         "kernel_px": "x".join(map(str, kernel.shape)),
         "steps": steps,
