@@ -31,6 +31,10 @@ _STORAGE = re.compile(
     r"GCOUNT|TILE\d+|CMPTYPE|NAME\d+|VAL\d+|QUANTIZ|DITHER0|BLANK|SCALE|ZERO|HECKSUM|DATASUM|SIMPLE|EXTEND)|"
     r"T(FIELDS|TYPE\d+|FORM\d+)|END|"
 )
+# Coordinates belong to the image that they are told with; an extension does not inherit them.
+_COORDINATES = re.compile(
+    r"(CTYPE|CRPIX|CRVAL|CDELT|CUNIT|CROTA)\d+[A-Z]?|(CD|PC|PV|PS)\d+_\d+[A-Z]?|WCSAXES[A-Z]?"
+)
 _SATURATIONS = ("SATURATE", "SATURATA", "SATLEVEL", "SATUR")  # from which value on pixels are saturated
 _ARCSEC = 3600.0  # in a degree
 
@@ -195,10 +199,12 @@ def _told(index: int, unit: Any) -> str:
 def _merged(fits: Any, primary: Any, own: Any) -> Any:
     """Header of an extension with what the primary one says beyond it, without cards about storage."""
     header = fits.Header()
-    for card in [
-        *own.cards,
-        *(card for card in primary.cards if own is not primary and card.keyword not in own),
-    ]:
+    beyond = [
+        card
+        for card in primary.cards
+        if own is not primary and card.keyword not in own and not _COORDINATES.fullmatch(card.keyword)
+    ]
+    for card in [*own.cards, *beyond]:
         if _STORAGE.fullmatch(card.keyword):
             continue
         with warnings.catch_warnings():
@@ -208,7 +214,7 @@ def _merged(fits: Any, primary: Any, own: Any) -> Any:
                 name = f"HIERARCH {name}" if len(name) > 8 or " " in name else name
                 header.append(fits.Card(name, card.value, card.comment), end=True)
             except Exception:  # an odd card raises what it likes; one card is not worth a night's frame
-                header.add_comment(card.image.rstrip().encode("ascii", "replace").decode())
+                header.add_comment(f"card {card.keyword!r} of the input breaks the rules and is left out")
     return header
 
 
