@@ -227,7 +227,9 @@ def test_an_lzw_stack_names_the_package_that_reads_it(
 
 @pytest.mark.parametrize("compression", ["lzw", "zstd", "jpegxl"])
 def test_compressed_stacks_are_read_with_imagecodecs(tmp_path: Path, compression: str) -> None:
-    tifffile.imwrite(tmp_path / "in.tif", ramp(3, 64, 64, dtype="uint8"), compression=compression)
+    tifffile.imwrite(
+        tmp_path / "in.tif", ramp(3, 64, 64, dtype="uint8"), compression=compression, photometric="minisblack"
+    )
     np.testing.assert_array_equal(files.read(tmp_path / "in.tif").data, ramp(3, 64, 64, dtype="uint8"))
 
 
