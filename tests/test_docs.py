@@ -14,6 +14,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import tifffile
+from astropy.io import fits
 
 from napari_vdip import cli, options
 from napari_vdip.flags import parse
@@ -42,6 +43,8 @@ def folder(tmp_path, monkeypatch):
         tifffile.imwrite(tmp_path / name, random.integers(100, 4000, (40, 48), dtype=np.uint16))
     tifffile.imwrite(tmp_path / "stack.tif", random.integers(0, 255, (2, 40, 48), dtype=np.uint8))
     tifffile.imwrite(tmp_path / "psf.tif", np.ones((5, 7), np.float32))
+    sky = fits.ImageHDU(random.normal(10, 3, (40, 48)).astype(">f4"), name="SCI")
+    fits.HDUList([fits.PrimaryHDU(), sky]).writeto(tmp_path / "stars.fits")
     for part, name, shape in (
         ("blurred", "cells_motion1", (48, 56)),
         ("sharp", "cells", (48, 56)),
@@ -84,6 +87,7 @@ def test_a_block_runs(language, block, folder, capsys):
         else:
             stem = Path(words[1].replace("*", "")).stem
             assert f"{stem}_deblurred.tif" in names
+            assert ("stars_deblurred.fits" in names) == (words[1] == "stars.fits")
 
 
 @pytest.mark.parametrize(("language", "block"), ELSEWHERE)

@@ -221,8 +221,16 @@ def test_an_lzw_stack_names_the_package_that_reads_it(
     pages = [Image.fromarray(page) for page in ramp(3, 8, 9, dtype="uint8")]
     pages[0].save(tmp_path / "in.tif", compression="tiff_lzw", save_all=True, append_images=pages[1:])
     _hide_imagecodecs(monkeypatch)
-    with pytest.raises(InvalidInput, match=r"LZW.*pip install imagecodecs"):
+    with pytest.raises(InvalidInput, match=r'LZW.*pip install "napari-vdip\[codecs\]"'):
         files.read(tmp_path / "in.tif")
+
+
+@pytest.mark.parametrize("compression", ["lzw", "zstd", "jpegxl"])
+def test_compressed_stacks_are_read_with_imagecodecs(tmp_path: Path, compression: str) -> None:
+    tifffile.imwrite(
+        tmp_path / "in.tif", ramp(3, 64, 64, dtype="uint8"), compression=compression, photometric="minisblack"
+    )
+    np.testing.assert_array_equal(files.read(tmp_path / "in.tif").data, ramp(3, 64, 64, dtype="uint8"))
 
 
 def _hide_imagecodecs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ ROOMS = (
     "fitted",
     "opencv",
     "estimate",
+    "defects",
     "arrays",
     "family",
     "modes",
@@ -47,6 +48,8 @@ ROOMS = (
     "pictures",
     "paged",
     "tiffs",
+    "fitsfile",
+    "zarrfile",
     "files",
     "kernelfile",
     "jobs",
@@ -88,6 +91,8 @@ OWNER = {
     "cv2": "opencv",
     "matplotlib": "benchmark",
     "distributed": "jobs",
+    "astropy": "fitsfile",
+    "zarr": "zarrfile",
 }
 # Qt is imported through qtpy, so that the user's binding is used.
 NOWHERE = {"PyQt5", "PyQt6", "PySide2", "PySide6"}

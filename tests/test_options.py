@@ -36,6 +36,7 @@ def test_defaults_are_the_contract():
         "iterations": None,
         "threads": None,
         "mask": None,
+        "defects": True,
         "rgb": False,
         "channel_axis": None,
     }

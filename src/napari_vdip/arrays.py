@@ -6,12 +6,13 @@ Data types, intensity scale, NaN and masks are dealt with here and nowhere else.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_vdip import estimate
+from napari_vdip.defects import Defects, find
 from napari_vdip.errors import InvalidInput
 from napari_vdip.opencv import cv2
 
@@ -41,6 +42,8 @@ class Frame:
         ``intensity = scale * y + offset``.
     alpha : ndarray or None, (H, W)
         Opacity, passed through.
+    defects : Defects
+        What was found and left out.
     """
 
     y: FloatArray
@@ -49,6 +52,7 @@ class Frame:
     scale: float
     offset: float
     alpha: npt.NDArray[Any] | None
+    defects: Defects = field(default_factory=lambda: Defects(np.zeros((0, 0), dtype=bool)))
 
     def image(self, values: FloatArray) -> FloatArray:
         """Intensities (H, W) or (H, W, 3|4) in the input's units from (c, H, W) in [0, 1]."""
@@ -73,7 +77,13 @@ def check_dtype(dtype: np.dtype[Any]) -> None:
         )
 
 
-def frame(plane: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, rgb: bool, poisson: bool) -> Frame:
+def frame(
+    plane: npt.NDArray[Any],
+    mask: npt.NDArray[np.bool_] | None,
+    rgb: bool,
+    poisson: bool,
+    find_defects: bool = False,
+) -> Frame:
     """Prepare one image.
 
     Parameters
@@ -110,6 +120,12 @@ def frame(plane: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, rgb: bool
     low, high = float(values[keep].min()), float(values[keep].max())
     if low == high:
         raise InvalidInput(f"the image is constant ({low:g} everywhere); there is nothing to deblur")
+    found = find(plane, mask, rgb) if find_defects else Defects(np.zeros((0, 0), dtype=bool))
+    if found.mask.any():
+        marked = np.moveaxis(found.mask, -1, 0) if rgb else found.mask[None]
+        keep &= ~marked
+        values[marked] = np.nan
+        low, high = float(values[keep].min()), float(values[keep].max())
     offset, scale = _range(low, high, plane.dtype)
     # Rounded to 20 bits, so that the same image in other units is the same fit: the course of a
     # fit hangs on the last bit of its data.
@@ -122,7 +138,7 @@ def frame(plane: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, rgb: bool
         weight *= np.minimum(noise / np.sqrt(variance), _MOST_WEIGHT).astype(np.float32)
     else:
         noise = float(np.median([estimate.noise_std(v, k) for v, k in zip(y, keep, strict=True)]))
-    return Frame(y, weight, noise, scale, offset, alpha)
+    return Frame(y, weight, noise, scale, offset, alpha, found)
 
 
 def _range(low: float, high: float, dtype: np.dtype[Any]) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_vdip import messages, render, shell
 from napari_vdip.errors import InvalidInput, StorageFailed, VdipError
-from napari_vdip.files import stem_of
+from napari_vdip.files import split, stem_of
 from napari_vdip.jobs import identity as identities
 from napari_vdip.jobs import results, sequence
 
@@ -325,7 +325,7 @@ def expanded(inputs: list[Path], folder: Path) -> list[Path]:
     found: dict[Path, Path] = {}
     matched: set[Path] = set()
     for path in inputs:
-        if not glob.has_magic(str(path)) or path.exists():
+        if not glob.has_magic(str(path)) or path.exists() or split(path)[1]:
             found.setdefault(path.resolve(), path)
             continue
         names = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]

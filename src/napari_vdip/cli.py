@@ -63,13 +63,20 @@ def _parser() -> Parser:
         made.set_defaults(run=run)
         return made
 
-    deblur = command("deblur", _deblur, "Deblur images: TIFF, OME-TIFF, PNG or JPEG in, float32 TIFF out.")
+    deblur = command(
+        "deblur", _deblur, "Deblur images: TIFF, PNG, JPEG, FITS or OME-Zarr in, float32 TIFF out."
+    )
     deblur.add_argument(
         "inputs",
         nargs="+",
         type=Path,
         metavar="INPUT",
-        help="image files, or patterns in quotes: 'night/*.tif'",
+        help="image files, 'x.fits[SCI]', or patterns in quotes: 'night/*.tif'",
+    )
+    deblur.add_argument(
+        "--extension",
+        metavar="NAME|N",
+        help="extension of FITS files, by name or number from 0 (default: the first one with an image)",
     )
     jobflags.add_flags(deblur)
     render.add_save_flag(deblur)
@@ -129,6 +136,8 @@ def _deblur(namespace: argparse.Namespace) -> int:
     folder: Path = namespace.output
     inputs = batch.expanded(namespace.inputs, folder)
     stems = [files.stem_of(path) for path in inputs]
+    if namespace.extension is not None:
+        inputs = [files.with_extension(path, namespace.extension) for path in inputs]
     _refuse_overwriting(inputs, stems, folder)
     shell.ready(folder)
     if namespace.save_model is not None and (
@@ -144,6 +153,7 @@ def _deblur(namespace: argparse.Namespace) -> int:
     def opened(path: Path) -> tuple[ImageFile, Options, str]:
         image = files.read(path, lazy=True)
         fitting, note = _on_pixels(_for_image(options, given, image), psf, image)
+        fitting, note = _saturation(fitting, note, image)
         render.check_image(namespace.save_model, image, fitting)
         return image, fitting, note
 
@@ -207,10 +217,11 @@ def _info(namespace: argparse.Namespace) -> int:
 
 def _refuse_overwriting(inputs: list[Path], stems: list[str], folder: Path) -> None:
     """Raise InvalidInput if two results, or a result and an input, would be the same file."""
+    from napari_vdip.files import split
     from napari_vdip.jobs.results import outputs_of
 
     seen: dict[str, Path] = {}
-    sources = {path.resolve(): path for path in inputs}
+    sources = {split(path)[0].resolve(): path for path in inputs}
     for path, stem in zip(inputs, stems, strict=True):
         other = seen.setdefault(stem.casefold(), path)  # some file systems know no case
         if other is not path:
@@ -245,6 +256,19 @@ def _on_pixels(options: Options, psf: KernelFile | None, image: ImageFile) -> tu
 
     kernel, note = matched(psf.data, psf.pixel_size, kernelfile.pixel_size_of(image))
     return dataclasses.replace(options, kernel=kernel), note
+
+
+def _saturation(options: Options, note: str, image: ImageFile) -> tuple[Options, str]:
+    """Mask what is saturated by the header of the file; with the note, to which a sentence is added."""
+    if image.saturation is None or not options.defects:
+        return options, note
+    from napari_vdip import defects
+
+    full, sentence = defects.beyond(image.data, image.saturation)
+    if not sentence:
+        return options, note
+    mask = full if options.mask is None else full | (options.mask != 0)
+    return dataclasses.replace(options, mask=mask), "; ".join(filter(None, (note, sentence)))
 
 
 def _for_image(options: Options, given: frozenset[str], image: ImageFile) -> Options:

@@ -1,12 +1,14 @@
-"""Image files in and out: TIFF, OME-TIFF, PNG and JPEG in; float32 TIFF out, with what the input knew.
+"""Image files in and out: TIFF, OME-TIFF, PNG, JPEG, FITS and OME-Zarr in; float32 TIFF out.
 
 Pixel values are passed on as they are stored. What is changed is the order of axes: Y and X
-come last, then the colours of an RGB image; channels come before them.
+come last, then the colours of an RGB image; channels come before them. What the input knew of sizes,
+channels and resolution is written again.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_vdip.errors import InvalidInput, OutOfMemory
+from napari_vdip.fitsfile import read_fits
 from napari_vdip.imagefile import ImageFile
 from napari_vdip.pictures import read_picture
 from napari_vdip.tiffs import read_tiff
 from napari_vdip.writing import atomic
+from napari_vdip.zarrfile import is_zarr, read_zarr
 
 if TYPE_CHECKING:
     import os
@@ -36,7 +40,12 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"MM\0+", "tiff"),
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"\xff\xd8\xff", "jpeg"),
+    (b"SIMPLE  ", "fits"),
 )
+_EXPECTED = "a TIFF, PNG, JPEG or FITS file, or an OME-Zarr folder"
+# FITS files may be compressed as a whole, and an extension of theirs may stand behind the name.
+_FITS_ZIPPED = re.compile(r"\.(fits?|fts)\.gz$", re.IGNORECASE)
+_EXTENSION = re.compile(r"(?P<file>.+\.(fits?|fts)(\.gz|\.fz)?)\[(?P<extension>[^][]+)\]", re.IGNORECASE)
 _IMAGEJ_LIMIT = 3 * 2**30  # bytes; ImageJ's own kind of TIFF ends at 4 GiB
 _TIFF_LIMIT = 2**32 - 2**25  # bytes of pixels, from which on it is a BigTIFF
 
@@ -54,9 +63,26 @@ __all__ = [
 
 
 def stem_of(path: str | os.PathLike[str]) -> str:
-    """Name of a file without its extension; ``.ome.tif`` counts as one extension."""
-    stem = Path(path).stem
-    return stem[:-4] if stem.lower().endswith(".ome") and len(stem) > 4 else stem
+    """Name of a file without its extension; ``.ome.tif`` counts as one, ``x.fits[2]`` gives ``x_2``."""
+    file, extension = split(path)
+    stem = file.stem
+    for ending in (".ome", ".fits", ".fit", ".fts"):
+        if stem.lower().endswith(ending) and len(stem) > len(ending):
+            stem = stem[: -len(ending)]
+    return stem + (f"_{re.sub('[^A-Za-z0-9]+', '_', extension).strip('_')}" if extension else "")
+
+
+def split(path: str | os.PathLike[str]) -> tuple[Path, str]:
+    """Take ``x.fits[2]`` apart into the file and its extension; "" where there is none."""
+    path = Path(path)
+    found = None if path.exists() else _EXTENSION.fullmatch(path.name)
+    return (path.with_name(found["file"]), found["extension"].strip()) if found else (path, "")
+
+
+def with_extension(path: Path, extension: str) -> Path:
+    """Name an extension of a FITS file as `read` takes it; other files, and those that name one, stay."""
+    whole = path.with_name(f"{path.name}[{extension}]")
+    return whole if _EXTENSION.fullmatch(whole.name) else path
 
 
 def read(path: str | os.PathLike[str], lazy: bool = False) -> ImageFile:
@@ -65,8 +91,9 @@ def read(path: str | os.PathLike[str], lazy: bool = False) -> ImageFile:
     Parameters
     ----------
     path : path-like
-        A TIFF (OME-TIFF, ImageJ), PNG or JPEG file. A TIFF of several pages is a stack; of
-        several series, the first one counts.
+        A TIFF (OME-TIFF, ImageJ), PNG, JPEG or FITS file, or an OME-Zarr folder. A TIFF of several
+        pages is a stack; of several series, the first one counts. ``x.fits[2]`` and ``x.fits[SCI]``
+        name an extension, ``x.fits`` is the first one with an image.
     lazy : bool
         Leave the pages of a TIFF in the file where that can be done: ``data`` then is no ndarray but
         is sliced like one, and only what is cut out of it is read.
@@ -78,10 +105,17 @@ def read(path: str | os.PathLike[str], lazy: bool = False) -> ImageFile:
     OutOfMemory
         If it does not fit into memory, or is damaged and tells a size that does not.
     """
-    path = Path(path)
+    path, extension = split(path)
     kind = _sniff(path)
     try:
-        image = read_tiff(path, lazy) if kind == "tiff" else read_picture(path, kind)
+        if kind == "tiff":
+            image = read_tiff(path, lazy)
+        elif kind == "fits":
+            image = read_fits(path, extension)
+        elif kind == "zarr":
+            image = read_zarr(path)
+        else:
+            image = read_picture(path, kind)
     except InvalidInput:
         raise
     except MemoryError as error:  # a damaged file may tell any size
@@ -186,7 +220,7 @@ def _write(
         known = like.metadata
         if shape != like.data.shape:  # a kernel: names and labels of the slices may not fit
             known = {key: value for key, value in known.items() if key not in ("Labels", "Channel", "Info")}
-        metadata |= known
+        metadata |= {} if kind == "fits" else known
         if like.resolution is not None:
             common |= {"resolution": like.resolution, "resolutionunit": like.resolution_unit}
     if identity and kind == "ome":
@@ -220,17 +254,21 @@ def _axes_like(shape: tuple[int, ...], like: ImageFile | None) -> tuple[str, boo
 def _sniff(path: Path) -> str:
     """Tell from its first bytes what a file is."""
     if path.is_dir():
-        raise InvalidInput(f"{path} is a folder; expected a TIFF, PNG or JPEG file")
+        if is_zarr(path):
+            return "zarr"
+        raise InvalidInput(f"{path} is a folder; expected {_EXPECTED}")
     try:
         with path.open("rb") as file:
             head = file.read(8)
     except FileNotFoundError:
-        raise InvalidInput(f"{path} does not exist; expected a TIFF, PNG or JPEG file") from None
+        raise InvalidInput(f"{path} does not exist; expected {_EXPECTED}") from None
     except OSError as error:
         raise InvalidInput(f"{path} cannot be opened: {error.strerror or error}") from error
     if not head:
-        raise InvalidInput(f"{path} is an empty file; expected a TIFF, PNG or JPEG file")
+        raise InvalidInput(f"{path} is an empty file; expected {_EXPECTED}")
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
-    raise InvalidInput(f"{path} is of an unknown format; expected TIFF, PNG or JPEG: convert it first")
+    if head.startswith(b"\x1f\x8b") and _FITS_ZIPPED.search(path.name):
+        return "fits"
+    raise InvalidInput(f"{path} is of an unknown format; expected {_EXPECTED}: convert it first")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-Kind = Literal["tiff", "imagej", "ome", "png", "jpeg"]
+Kind = Literal["tiff", "imagej", "ome", "png", "jpeg", "fits"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class ImageFile:
     ----------
     path : Path
         Where it was read from.
-    kind : {"tiff", "imagej", "ome", "png", "jpeg"}
+    kind : {"tiff", "imagej", "ome", "png", "jpeg", "fits"}
         What the file is.
     data : ndarray, (..., Y, X) or (..., Y, X, 3 or 4)
         Pixel values as stored. Read lazily, something with a shape and a dtype that is sliced like one.
@@ -39,6 +39,8 @@ class ImageFile:
         What is written again, by the names that tifffile gives it.
     pixel_size : dict
         Length of a pixel and its unit by axis, where known: ``{"Y": (0.1, "µm"), ...}``.
+    saturation : float or None
+        Value from which pixels are saturated, where the file tells it.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class ImageFile:
     resolution_unit: str = "NONE"
     metadata: dict[str, Any] = field(default_factory=dict)
     pixel_size: dict[str, tuple[float, str]] = field(default_factory=dict)
+    saturation: float | None = None
 
     @property
     def channel_axis(self) -> int | None:

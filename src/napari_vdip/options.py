@@ -150,6 +150,12 @@ class Options:
         "file). True: the pixel takes no part in the fit.",
         advanced=True,
     )
+    defects: bool = _option(
+        True,
+        "Find saturated pixels, cosmic rays, hot and dead pixels; they take no part in the fit, and the "
+        "report tells how many there are.",
+        advanced=True,
+    )
     rgb: bool = _option(
         False,
         "The last axis holds the colours (3, or 4 with alpha); they share one kernel.",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_vdip import files
 from napari_vdip.errors import InvalidInput
+from napari_vdip.fitsfile import write_fits
 from napari_vdip.jobs.results import outputs_of, write_report
 
 if TYPE_CHECKING:
@@ -130,10 +131,15 @@ def save(result: Result, image: files.ImageFile, folder: Path, stem: str) -> lis
     OSError
         If the disk is full or read-only.
     """
-    paths = outputs_of(folder, stem)
+    *paths, report, whole = outputs_of(folder, stem)
     for path, data in zip(paths, (result.image, result.kernel, result.uncertainty), strict=False):
         files.write(path, data, image)
-    write_report(paths[-1], image, result.report)
+    write_report(report, image, result.report)
+    paths.append(report)
+    if image.kind == "fits":
+        with files.atomic(whole) as part:
+            write_fits(part, image, result.image, result.uncertainty, result.kernel, result.report)
+        paths.append(whole)
     return paths
 
 

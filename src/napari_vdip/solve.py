@@ -243,7 +243,7 @@ def solve(
 
 def frame_of(plane: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, options: Options) -> arrays.Frame:
     """Prepare an image as the options say, see `arrays.frame`."""
-    return arrays.frame(plane, mask, options.rgb, options.noise_used == "poisson")
+    return arrays.frame(plane, mask, options.rgb, options.noise_used == "poisson", options.defects)
 
 
 def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progress, None, Result]:
@@ -355,7 +355,7 @@ def _read_out(
         findings = diagnosis.examine(
             kernel, history.part(fits.last_fit), report["noise_std"], setting.options, shape
         )
-        report["warnings"] = [finding.sentence for finding in findings]
+        report["warnings"] += [finding.sentence for finding in findings]
         report["findings"] = [finding.as_dict() for finding in findings]
     network = None
     if setting.keep_network:
@@ -417,7 +417,8 @@ def _report(fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, seco
         "partial": not finished,
         "seconds": round(seconds, 3),
         "stop_reason": "finished" if finished else f"stopped at step {fits.done} of {fits.steps}",
-        "warnings": [],
+        "left_out": frame.defects.as_dict(),
+        "warnings": list(frame.defects.sentences),
         "findings": [],
     }
 

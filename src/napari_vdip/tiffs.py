@@ -80,8 +80,8 @@ def _pages(path: Path, file: tifffile.TiffFile) -> Array:
                 return data
     codec = getattr(page.compression, "name", page.compression)
     raise InvalidInput(
-        f"{path} is compressed ({codec}), which needs one more package to read: pip install imagecodecs, "
-        "or save it uncompressed"
+        f"{path} is compressed ({codec}), which needs one more package to read: "
+        'pip install "napari-vdip[codecs]", or save it uncompressed'
     )
 
 

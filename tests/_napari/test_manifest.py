@@ -32,3 +32,9 @@ def test_all_it_names_can_be_imported(manifest):
 
 def test_the_manifest_is_found_at_the_root_too():
     assert (ROOT / "napari.yaml").resolve() == ROOT / "src" / "napari_vdip" / "napari.yaml"
+
+
+def test_fits_files_are_opened_by_this_plugin(manifest):
+    readers = manifest.contributions.readers
+    assert [reader.command for reader in readers] == ["napari-vdip.read"]
+    assert {"*.fits", "*.fit", "*.fts"} <= set(readers[0].filename_patterns)

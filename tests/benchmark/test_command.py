@@ -316,3 +316,44 @@ def test_a_real_photograph(data_folder, tmp_path):
     (row,) = rows_of(tmp_path)
     assert (row["kernel_px"], row["kernel_size"]) == ("11x11", "11")
     assert float(row["psnr_blurred"]) == pytest.approx(27.18, abs=0.01)
+
+
+def test_what_people_use_today_stands_in_the_same_table(tmp_path: Path) -> None:
+    photos, out = write_folder(tmp_path / "photos"), tmp_path / "out"
+    common = ["benchmark", str(photos), "--cases", "im1_kernel2", *QUICK, "--output", str(out), "-q"]
+    words = [*common, "--presets", "fast", "--baseline", "rl", "blind-rl", "wiener", "dip", "--save-images"]
+    assert cli.main(words) == 0
+    rows = {row["method"]: row for row in rows_of(out)}
+    assert set(rows) == {"rl", "blind-rl", "wiener", "dip", "sparse"}
+    for method in ("rl", "wiener"):
+        assert float(rows[method]["gain"]) > 1.0
+        assert float(rows[method]["kernel_similarity"]) == pytest.approx(1.0)
+    assert float(rows["blind-rl"]["kernel_similarity"]) > 0.5
+    assert {rows[method]["coverage_68"] for method in ("rl", "blind-rl", "wiener")} == {""}
+    told = [line[0] for line in table_of((out / "summary.md").read_text(), "Quality and cost")]
+    assert [name for name in told if name.startswith("classical")] == [
+        "classical, blind-rl",
+        "classical, rl",
+        "classical, wiener",
+    ]
+    assert (out / "images" / "im1_kernel2_classical_blind-rl_seed_0.png").is_file()
+    assert cli.main(words) == 0  # all is done: no row is added
+    assert len(rows_of(out)) == 5
+
+
+def test_a_baseline_that_needs_the_kernel_says_so(tmp_path: Path, capsys) -> None:
+    photos = write_folder(tmp_path / "photos")
+    for path in (photos / "kernels").iterdir():
+        path.unlink()
+    words = [
+        "benchmark",
+        str(photos),
+        "--cases",
+        "im1_kernel2",
+        *QUICK,
+        "--output",
+        str(tmp_path / "out"),
+        "-q",
+    ]
+    assert cli.main([*words, "--presets", "fast", "--baseline", "wiener"]) == 2
+    assert "baseline wiener needs the known kernel; give kernels/, or use blind-rl" in capsys.readouterr().err

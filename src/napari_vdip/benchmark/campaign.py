@@ -7,11 +7,11 @@ import datetime
 import hashlib
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import napari_vdip
 from napari_vdip import estimate
-from napari_vdip.benchmark import cases, processes
+from napari_vdip.benchmark import cases, classical, processes
 from napari_vdip.benchmark.figures import error_ratio
 from napari_vdip.benchmark.table import Reference, Row, Table
 from napari_vdip.errors import InvalidInput, InvalidOption
@@ -40,7 +40,8 @@ class Campaign:
         Images with their truth; see `napari_vdip.benchmark.cases`.
     presets : tuple of str
     baselines : tuple of str
-        Methods: each preset runs once more with each of them, at the same number of steps.
+        Methods: each preset runs once more with each of them, at the same number of steps. Names of
+        `napari_vdip.benchmark.classical` run once an image, whatever the presets and seeds.
     seeds : tuple of int
     patterns : tuple of str
         Wildcards that choose cases by name.
@@ -173,7 +174,11 @@ def run(campaign: Campaign, output: Path) -> Generator[Update, None, None]:
 
 def constants_of(preset: str) -> str:
     """Eight characters that stand for the constants of a preset."""
-    text = repr(sorted(dataclasses.asdict(PRESETS[preset]).items()))
+    if preset == classical.PRESET:
+        constants: Any = (classical.RL_STEPS, classical.BLIND_ROUNDS, classical.BLIND_STEPS)
+    else:
+        constants = sorted(dataclasses.asdict(PRESETS[preset]).items())
+    text = repr(constants)
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
@@ -189,27 +194,28 @@ def _planned(campaign: Campaign) -> list[_Run]:
     device = str(device_of(options.device))
     found = cases.find(campaign.folder, campaign.patterns)
     facts = [(case, *_sizes(case, campaign.kernel_size)) for case in found]
-    return [
-        _Run(
-            Row(
-                case=case.name,
-                preset=preset,
-                method=method,
-                seed=seed,
-                iterations=options.iterations,
-                kernel_size=asked,
-                noise=options.noise_used,
-                device=device,
-                version=napari_vdip.__version__,
-                constants=constants_of(preset),
-            ),
-            case,
-            sizes,
-        )
+    common: dict[str, Any] = {"noise": options.noise_used, "version": napari_vdip.__version__}
+    own = [name for name in campaign.baselines if name not in get_args(classical.Classical)]
+
+    def planned(
+        case: Case, asked: str, sizes: Sizes, preset: str, method: str, seed: int, **more: Any
+    ) -> _Run:
+        constants = constants_of(preset)
+        row = Row(case.name, preset, method, seed, kernel_size=asked, constants=constants, **common, **more)
+        return _Run(row, case, sizes)
+
+    known = [
+        planned(*facts_of_case, classical.PRESET, method, 0, iterations=None, device="cpu")
+        for facts_of_case in facts
+        for method in campaign.baselines
+        if method not in own
+    ]
+    return known + [
+        planned(*facts_of_case, preset, method, seed, iterations=options.iterations, device=device)
         for seed in campaign.seeds
-        for case, asked, sizes in facts
+        for facts_of_case in facts
         for preset in campaign.presets
-        for method in dict.fromkeys((options.method or PRESETS[preset].method, *campaign.baselines))
+        for method in dict.fromkeys((options.method or PRESETS[preset].method, *own))
     ]
 
 
@@ -288,6 +294,14 @@ def _task(one: _Run, campaign: Campaign, output: Path) -> dict[str, Any]:
     size = "auto" if row.kernel_size == "auto" else int(row.kernel_size)
     chosen = {"preset": row.preset, "method": row.method, "seed": row.seed, "kernel_size": size}
     panel = output / IMAGES / f"{one.name.replace(' ', '_')}.png"
+    if row.preset == classical.PRESET:
+        return {
+            "do": "classical",
+            "case": _paths(one.case),
+            "method": row.method,
+            "kernel_size": one.sizes[1][0],
+            "panel": str(panel) if campaign.save_images else None,
+        }
     return {
         "do": "fit",
         "case": _paths(one.case),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 _SIZES = ("literature", "auto")
+_CLASSICAL = ("rl", "blind-rl", "wiener")  # napari_vdip.benchmark.classical, which takes long to import
 _SHARED = ("method", "noise", "device", "compile", "iterations", "threads")
 HELP = "Measure presets on a folder of blurred images with their sharp ones: CSV, table and plots."
 
@@ -46,10 +47,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baseline",
         nargs="+",
-        type=choice(get_args(Method)),
+        type=choice((*get_args(Method), *_CLASSICAL)),
         default=[],
         metavar="METHOD",
-        help="run each preset once more with this method, at the same number of steps: dip",
+        help="run each preset once more with this method (dip), at the same number of steps; or, once an "
+        "image, rl (Richardson-Lucy with the known kernel), blind-rl, wiener (known kernel)",
     )
     parser.add_argument(
         "--seeds", nargs="+", type=number, default=[0], metavar="N", help="one run each (default: 0)"

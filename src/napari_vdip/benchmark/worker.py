@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_vdip.benchmark.cases import Case, Truth
+    from napari_vdip.benchmark.classical import Classical
     from napari_vdip.result import Result
 
 
@@ -75,6 +76,38 @@ def fit(case: dict[str, str | None], options: dict[str, Any], panel: str | None)
         "peak_mb": peak / 1e6,
         "threads": _threads(chosen),
         "machine": _device_name(chosen.device),
+        **dataclasses.asdict(quality),
+    }
+
+
+def classical(
+    case: dict[str, str | None], method: Classical, kernel_size: int, panel: str | None
+) -> dict[str, Any]:
+    """Deconvolve a case as people do today, and measure the result as that of a fit."""
+    from napari_vdip.benchmark.classical import deconvolve
+    from napari_vdip.benchmark.figures import measure
+    from napari_vdip.result import History, Result
+
+    truth = cases.read(case_of(case))
+    started = time.perf_counter()
+    image, kernel, steps = deconvolve(method, truth, kernel_size)
+    seconds = time.perf_counter() - started
+    peak = peak_memory("cpu")
+    unknown = np.full(image.shape, np.nan)
+    quality = measure(truth, image, unknown, kernel)
+    if panel is not None:
+        none = np.zeros(0, dtype=np.float32)
+        history = History(np.zeros(0, dtype=np.int64), none, none, none, np.zeros(0))
+        sharp, std, psf = (values.astype(np.float32) for values in (image, unknown, kernel))
+        _draw(truth, Result(sharp, std, psf, history, {}), (quality.psnr_blurred, quality.psnr), Path(panel))
+    return {
+        "kernel_px": "x".join(map(str, kernel.shape)),
+        "steps": steps,
+        "seconds": seconds,
+        "seconds_per_step": seconds / steps,
+        "peak_mb": peak / 1e6,
+        "threads": 1,
+        "machine": _device_name("cpu"),
         **dataclasses.asdict(quality),
     }
 
@@ -185,7 +218,12 @@ def _draw(truth: Truth, result: Result, psnr: tuple[float, float], path: Path) -
         draw(truth, result, psnr).save(part, format="PNG")
 
 
-_WORK: dict[str, Callable[..., dict[str, Any]]] = {"fit": fit, "reference": reference, "steps": steps}
+_WORK: dict[str, Callable[..., dict[str, Any]]] = {
+    "fit": fit,
+    "classical": classical,
+    "reference": reference,
+    "steps": steps,
+}
 
 if __name__ == "__main__":
     main()

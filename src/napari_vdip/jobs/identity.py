@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_vdip import files
 from napari_vdip.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def identity(path: Path, options: Options) -> dict[str, Any]:
     Parameters
     ----------
     path : Path
-        The input: a file, or a folder as Zarr makes them.
+        The input: a file, with or without the name of an extension, or a folder as Zarr makes them.
     options : Options
         With arrays, not with the names of their files.
 
@@ -36,6 +37,7 @@ def identity(path: Path, options: Options) -> dict[str, Any]:
         ``arrays`` (SHA-256 of each that is given).
     """
     arrays = {name: getattr(options, name) for name in ARRAYS}
+    path = files.split(path)[0]
     return {
         "input": {"bytes": sum(file.stat().st_size for file in _files(path)), "sha256": checksum(path)},
         "options": plain(options.as_dict()),

@@ -234,7 +234,7 @@ def _begun(
 
     manifest = now | {
         "format": _FORMAT,
-        "path": str(image.path.resolve()),
+        "path": f"{image.path.resolve()}{_extension(image)}",
         "shape": list(layout.shape),
         "threads": options.threads or threads or torch.get_num_threads(),
         "versions": _versions(options),
@@ -245,6 +245,11 @@ def _begun(
         manifest["kernel_size"] = list(setting.kernel_size)
         manifest["kernel_size_reason"] = setting.kernel_size_reason
     return manifest
+
+
+def _extension(image: ImageFile) -> str:
+    """Tell the part of a FITS file as `files.read` takes it."""
+    return f"[{image.metadata['extension']}]" if image.kind == "fits" else ""
 
 
 def _versions(options: Options) -> dict[str, str]:

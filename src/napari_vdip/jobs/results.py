@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_vdip import files
 from napari_vdip.errors import InvalidInput
+from napari_vdip.fitsfile import write_fits
 from napari_vdip.jobs import identity as identities
 
 if TYPE_CHECKING:
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-OUTPUTS = ("_deblurred.tif", "_kernel.tif", "_uncertainty.tif", "_report.json")
+# The last one only for a FITS frame: all in one, with its header.
+OUTPUTS = ("_deblurred.tif", "_kernel.tif", "_uncertainty.tif", "_report.json", "_deblurred.fits")
 _MEMBERS = ("image", "kernel", "uncertainty")
 
 
 def outputs_of(folder: Path, stem: str) -> list[Path]:
-    """Files that are written for an input."""
+    """Files that are written for an input; the last one for a FITS frame only."""
     return [folder / f"{stem}{ending}" for ending in OUTPUTS]
 
 
@@ -57,9 +59,9 @@ def already_done(folder: Path, stem: str, now: Mapping[str, Any]) -> bool:
     InvalidInput
         If they are there but follow from other settings or another input.
     """
-    paths = outputs_of(folder, stem)
+    *paths, told, _ = outputs_of(folder, stem)
     try:
-        report = json.loads(paths[-1].read_text(encoding="utf-8"))
+        report = json.loads(told.read_text(encoding="utf-8"))
         job = report["job"]
         before = {
             "input": job["input"],
@@ -69,11 +71,11 @@ def already_done(folder: Path, stem: str, now: Mapping[str, Any]) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False  # none, damaged, or of a run that kept no account of it
     remedy = "choose another --output, or leave --resume out to replace it"
-    identities.refuse_differences(paths[-1], before, now, remedy)
+    identities.refuse_differences(told, before, now, remedy)
     if report["partial"]:
         return False
     try:
-        return all(identities.checksum(path) == job["files"][path.name] for path in paths[:-1])
+        return all(identities.checksum(path) == job["files"][path.name] for path in paths)
     except (OSError, KeyError):
         return False
 
@@ -118,7 +120,7 @@ def write(
     report = _report(job, partial)
     if job.by_slices and all(told["steps"] == 0 for told in report["slices"]):
         raise InvalidInput(f"no slice can be deblurred; the first one: {report['slices'][0]['stop_reason']}")
-    paths = outputs_of(folder, stem)
+    *paths, told, whole = outputs_of(folder, stem)
     name = json.dumps([job.manifest[key] for key in ("input", "options", "arrays")], sort_keys=True)
     for path, member in zip(paths, _MEMBERS, strict=False):
         shape = _shape(job, partial, member)
@@ -129,9 +131,16 @@ def write(
             files.write(path, _gathered(job, partial, member, shape), job.image, name)
     report |= {key: value for key, value in extra.items() if key != "options"}
     report["options"] = job.options.as_dict() | extra.get("options", {})
-    checksums = {path.name: identities.checksum(path) for path in paths[:-1]}
+    checksums = {path.name: identities.checksum(path) for path in paths}
     report["job"] = {key: job.manifest[key] for key in ("input", "arrays", "threads")} | {"files": checksums}
-    write_report(paths[-1], job.image, report)
+    write_report(told, job.image, report)
+    paths.append(told)
+    if job.image.kind == "fits":
+        shapes = {member: _shape(job, partial, member) for member in _MEMBERS}
+        data = {member: _gathered(job, partial, member, shape) for member, shape in shapes.items()}
+        with files.atomic(whole) as part:
+            write_fits(part, job.image, data["image"], data["uncertainty"], data["kernel"], report)
+        paths.append(whole)
     return paths, report
 
 
