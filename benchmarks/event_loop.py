@@ -5,8 +5,13 @@ Usage, on an idle machine; where there is no display::
     xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/event_loop.py --json event_loop.json
 
 A timer of the real viewer asks to be called every 5 ms while a fit runs with the default number of
-threads. The stall is how much later it is called: mouse and keyboard wait as long. The same fit
-is then timed without a viewer in a process of its own, with the same number of threads and with all.
+threads and the tabs with kernel, curve and uncertainty come to the front in turn. The stall is how much
+later it is called: mouse and keyboard wait as long. The same is measured for some seconds before the fit,
+which tells what the machine's other work does, and so does the share of each stall in which the main thread
+was at work itself ("work"). The fit is then timed without a viewer in a process
+of its own, with the same number of threads and with all.
+
+``--stacks 40`` prints where the main thread was in each stall of more than 40 ms.
 """
 
 from __future__ import annotations
@@ -17,7 +22,11 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+import traceback
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +38,8 @@ if TYPE_CHECKING:
 TICK = 5  # ms
 LIMITS = {"p99": 50.0, "max": 100.0}  # ms, and a fit at most a tenth slower than without a viewer
 SLOWER = 0.10
+BEFORE = 5.0  # s of the viewer at rest, to compare with
+TABS = (0, 1, 2, 1, 0)  # kernel, curve, uncertainty and back, each for as long
 
 
 def main() -> int:
@@ -39,6 +50,8 @@ def main() -> int:
     parser.add_argument("--preset", default="balanced")
     parser.add_argument("--iterations", type=int, default=100)
     parser.add_argument("--json", type=Path, help="file to write the figures to")
+    parser.add_argument("--stacks", type=float, help="print what happens in stalls of more than this, in ms")
+    parser.add_argument("--viewer-only", action="store_true", help="leave out the fits without a viewer")
     parser.add_argument("--alone", type=int, help=argparse.SUPPRESS)  # threads of the run without a viewer
     arguments = parser.parse_args()
     if arguments.alone is not None:
@@ -48,19 +61,24 @@ def main() -> int:
         "cores": os.cpu_count(),
         "machine": platform.processor(),
         "size": arguments.size,
+        "load_before": round(os.getloadavg()[0], 1),
     }
     figures |= in_the_viewer(arguments)
-    for name, threads in (("alone", figures["threads"]), ("alone_all_cores", 0)):
+    alone = [] if arguments.viewer_only else [("alone", figures["threads"]), ("alone_all_cores", 0)]
+    for name, threads in alone:
         command = [sys.executable, *sys.argv, "--alone", str(threads)]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         figures[name] = json.loads(output.splitlines()[-1])
-    figures["slower"] = figures["step_ms"] / figures["alone"]["step_ms"] - 1
+    if alone:
+        figures["slower"] = figures["step_ms"] / figures["alone"]["step_ms"] - 1
     text = json.dumps(figures, indent=1)
     print(text)
     if arguments.json:
         arguments.json.write_text(text + "\n", encoding="utf-8")
     stalls = figures["stall_ms"]
-    return int(figures["slower"] > SLOWER or any(stalls[name] > limit for name, limit in LIMITS.items()))
+    return int(
+        figures.get("slower", 0.0) > SLOWER or any(stalls[name] > limit for name, limit in LIMITS.items())
+    )
 
 
 def image_of(size: int) -> Any:
@@ -73,6 +91,8 @@ def image_of(size: int) -> Any:
 
 def in_the_viewer(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run in the real viewer; stalls of its event loop in ms, and the time of a step."""
+    # The settings of a first start, not those of the last run; read when napari is imported.
+    os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
     import napari
     from qtpy.QtCore import Qt, QTimer
     from qtpy.QtWidgets import QApplication
@@ -83,35 +103,90 @@ def in_the_viewer(arguments: argparse.Namespace) -> dict[str, Any]:
     widget.kernel_size.value = arguments.kernel_size
     widget.preset.value = arguments.preset
     widget.iterations.value = arguments.iterations
-    timer, ticks = QTimer(), [0.0]
+    timer, ticks, work = QTimer(), [0.0], [0.0]
     timer.setTimerType(Qt.TimerType.PreciseTimer)
-    timer.timeout.connect(lambda: ticks.append(time.perf_counter()))
+    timer.timeout.connect(lambda: (ticks.append(time.perf_counter()), work.append(time.thread_time())))
+    watch = Watch(ticks, arguments.stacks)
 
     def wait(done: Callable[[], bool]) -> None:
         while not done():
             QApplication.processEvents()
             time.sleep(0.0005)
 
+    def measure(done: Callable[[], bool]) -> dict[str, dict[str, float]]:
+        timer.start(TICK)
+        ticks[:], work[:] = [time.perf_counter()], [time.thread_time()]
+        wait(done)
+        timer.stop()
+        stalls = np.maximum(np.diff(ticks) * 1e3 - TICK, 0)
+        return {"stall": summary(stalls), "work": summary(np.diff(work) * 1e3)}
+
+    def done() -> bool:
+        """Whether the run is over; meanwhile brings the next tab to the front."""
+        share = widget.progress_bar.value() / max(1, widget.progress_bar.maximum())
+        widget.views.tabs.setCurrentIndex(TABS[min(int(share * len(TABS)), len(TABS) - 1)])
+        return bool(widget.run.enabled)
+
     wait(lambda: widget.run.enabled)
+    opened = time.monotonic() + BEFORE
+    wait(lambda: time.monotonic() > opened)
+    end = time.monotonic() + BEFORE
+    before = measure(lambda: time.monotonic() > end)
     widget.run.native.click()
     wait(lambda: "step" in widget.status.text())  # importing torch is not a fit
-    timer.start(TICK)
-    ticks[:] = [time.perf_counter()]
-    wait(lambda: widget.run.enabled)
-    timer.stop()
-    stalls = np.maximum(np.diff(ticks) * 1e3 - TICK, 0)
+    watch.start()
+    during = measure(done)
+    watch.stop()
     report = viewer.layers["image deblurred"].metadata["napari-vdip"]
     viewer.close()
     return {
+        "load_after": round(os.getloadavg()[0], 1),
         "threads": report["options"]["threads"],
-        "ticks": len(stalls),
-        "stall_ms": {
-            "p50": round(float(np.percentile(stalls, 50)), 2),
-            "p99": round(float(np.percentile(stalls, 99)), 2),
-            "max": round(float(stalls.max()), 2),
-        },
+        "ticks": len(ticks) - 1,
+        "stall_ms": during["stall"],
+        "work_ms": during["work"],
+        "before": before,
         "step_ms": step_time(report),
     }
+
+
+def summary(stalls: Any) -> dict[str, float]:
+    """Percentiles of stalls in ms."""
+    figures = {f"p{share}": round(float(np.percentile(stalls, share)), 2) for share in (50, 90, 99)}
+    return figures | {"max": round(float(stalls.max()), 2)}
+
+
+class Watch(threading.Thread):
+    """Looks where the main thread is when it has not ticked for a while.
+
+    Parameters
+    ----------
+    ticks : list of float
+        Times of the ticks, the last one at the end.
+    limit : float or None
+        Stalls in ms from which on one looks; None: does nothing.
+    """
+
+    def __init__(self, ticks: list[float], limit: float | None) -> None:
+        super().__init__(daemon=True)
+        self._ticks, self._limit = ticks, limit
+        self._main, self._over = threading.get_ident(), False
+        self.seen: Counter[str] = Counter()
+
+    def run(self) -> None:
+        """Look every 2 ms."""
+        while not self._over and self._limit is not None:
+            time.sleep(0.002)
+            if 1e3 * (time.perf_counter() - self._ticks[-1]) > self._limit:
+                frames = traceback.extract_stack(sys._current_frames()[self._main])
+                places = [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames]
+                self.seen[" > ".join(places[3:][-14:])] += 1
+
+    def stop(self) -> None:
+        """Print what was seen, the most frequent first."""
+        self._over = True
+        for stack, times in self.seen.most_common(12):
+            print(times, stack, file=sys.stderr)
 
 
 def without_viewer(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -40,14 +40,14 @@ def command(*words: object, cwd: Path | None = None) -> subprocess.CompletedProc
     )
 
 
-def fake_fit(image: np.ndarray, options: object):
+def fake_fit(image: np.ndarray, options: object, number: int = 0):
     """Stand in for the solver where only what the shell does with its result matters."""
     history = History(*(np.zeros(1) for _ in range(5)))
-    report = {"stop_reason": "stopped at step 1 of 2", "warnings": [], "options": {"rgb": options.rgb}}
-    report["options"]["channel_axis"] = options.channel_axis
+    report = {"stop_reason": "stopped at step 1 of 2", "warnings": [], "findings": []}
+    report |= {"steps": 1, "seconds": 1.0, "partial": True}
     result = Result(image.astype("f4"), image.astype("f4"), np.ones((5, 5), "f4"), history, report)
     yield Progress("fit", 1, 2, 0, 1, 1.0, 1.0, result)
-    report["stop_reason"] = "finished"
+    report |= {"stop_reason": "finished", "partial": False}
     report["warnings"] = ["the kernel is larger than its window"]
     return result
 
@@ -163,19 +163,29 @@ def test_an_output_that_is_a_file_is_told(tmp_path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.usefixtures("faked")
-def test_a_full_disk_is_one_line(
+def test_a_full_disk_is_one_line_and_the_fit_is_not_lost(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*args: object, **keywords: object) -> None:
         raise OSError(28, "No space left on device")
 
     Image.fromarray(scene(40, 48)).save(tmp_path / "a.png")
-    monkeypatch.setattr(tifffile, "imwrite", full)
-    assert cli.main(["deblur", str(tmp_path / "a.png"), "--output", str(tmp_path / "out")]) == 2
+    words = ["deblur", str(tmp_path / "a.png"), "--output", str(tmp_path / "out")]
+    with monkeypatch.context() as patched:
+        patched.setattr(tifffile, "imwrite", full)
+        assert cli.main(words) == 2
     said = capsys.readouterr().err
     assert "No space left on device" in said
+    assert "--resume" in said
     assert said.count("\n") == 1 + said.count("warning: ")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a_job"]
+
+    def again(*arguments: object) -> None:
+        raise AssertionError("it was fitted already")
+
+    monkeypatch.setattr("napari_vdip.stack.fit", again)
+    assert cli.main([*words, "--resume"]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"a{ending}" for ending in ENDINGS}
 
 
 def test_out_of_memory_is_status_3_and_the_worst_status_counts(
@@ -261,7 +271,9 @@ def test_the_file_decides_about_colours_and_channels_unless_told(
     assert cli.main(["deblur", str(tmp_path / "a.tif"), "-o", str(tmp_path), *flags]) == 0
     options = json.loads((tmp_path / "a_report.json").read_text())["options"]
     assert (options["rgb"], options["channel_axis"]) == (rgb, channel_axis)
-    assert "warning: the kernel is larger" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "warning: " in said
+    assert "the kernel is larger" in said
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ SOURCE = Path(napari_vdip.__file__).parent
 ROOMS = (
     "errors",
     "options",
+    "settings",
     "result",
     "psf",
     "diagnosis",
@@ -30,6 +31,7 @@ ROOMS = (
     "estimate",
     "arrays",
     "modes",
+    "family",
     "starts",
     "solve",
     "devices",
@@ -40,15 +42,20 @@ ROOMS = (
     "calibration",
     "imagefile",
     "pictures",
+    "paged",
     "tiffs",
     "files",
     "kernelfile",
+    "jobs",
     "export",
     "samples",
     "panel",
     "about",
     "flags",
+    "jobflags",
+    "messages",
     "shell",
+    "batch",
     "benchmark",
     "cli",
     "_napari",
@@ -59,6 +66,7 @@ NOT_FOR_NAPARI = {"core", "opencv", "cli"}
 ONLY = {
     "errors": set(),
     "options": set(),
+    "settings": set(),
     "layout": set(),
     "pace": set(),
     "recipe": set(),
@@ -74,6 +82,7 @@ OWNER = {
     "pyqtgraph": "_napari",
     "cv2": "opencv",
     "matplotlib": "benchmark",
+    "distributed": "jobs",
 }
 # Qt is imported through qtpy, so that the user's binding is used.
 NOWHERE = {"PyQt5", "PyQt6", "PySide2", "PySide6"}

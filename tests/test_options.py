@@ -25,6 +25,7 @@ def test_defaults_are_the_contract():
         "kind": "photograph",
         "method": None,
         "noise": None,
+        "kernel_family": None,
         "kernel": None,
         "kernel_fixed": True,
         "kernel_mode": "each",

@@ -117,3 +117,21 @@ def test_what_is_wrong_with_a_fit_is_read_off_the_last_fit_without_its_polish():
         (32, slice(20, 30)),
     ]
     assert len(set(seeds)) == 3
+
+
+def test_it_says_which_start_is_at_work_and_whether_it_is_shown():
+    loop = Loop()
+
+    def begin(seed):
+        loop.program.done = 0
+
+    fits = Starts(loop, begin, 0, 2)
+    told = []
+    while fits.done < fits.steps:
+        told.append((fits.words(), fits.held))
+        fits.run(5)
+    told.append((fits.words(), fits.held))
+    first, second = (", start 1 of 2", False), (", start 2 of 2", True)
+    assert told == [first, first, second, second, ("", False), ("", False)]
+    alone = Starts(loop, begin, 0, 1)
+    assert (alone.words(), alone.held) == ("", False)

@@ -5,7 +5,7 @@ Data types, intensity scale, NaN and masks are dealt with here and nowhere else.
 
 from __future__ import annotations
 
-import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Room for what a sharp image has beyond the blurred one, as a share of the blurred range.
 _ROOM_BELOW, _ROOM_ABOVE = 0.1, 0.5
+_MOST_WEIGHT = 10.0  # dark pixels are not to rule the fit
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def frame(plane: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, rgb: bool
     rgb : bool
         The last axis holds colours, and opacity where there are four.
     poisson : bool
-        Weigh pixels by a variance that grows linearly with their brightness.
+        Weigh pixels by a variance that grows linearly with their brightness; both numbers of the
+        line are read from the image.
 
     Raises
     ------
@@ -114,9 +116,12 @@ def frame(plane: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, rgb: bool
     values = np.round((values - offset) / scale * 2**20) / 2**20
     y = np.stack([_filled(v, k) for v, k in zip(values, keep, strict=True)])
     weight = keep.astype(np.float32)
-    noise = float(np.median([estimate.noise_std(v, k) for v, k in zip(y, keep, strict=True)]))
     if poisson:
-        weight *= np.stack([_brightness_weight(v, k) for v, k in zip(y, keep, strict=True)])
+        variance = np.stack([_variance(v, k) for v, k in zip(y, keep, strict=True)])
+        noise = math.sqrt(float(variance[keep].mean()))
+        weight *= np.minimum(noise / np.sqrt(variance), _MOST_WEIGHT).astype(np.float32)
+    else:
+        noise = float(np.median([estimate.noise_std(v, k) for v, k in zip(y, keep, strict=True)]))
     return Frame(y, weight, noise, scale, offset, alpha)
 
 
@@ -144,24 +149,7 @@ def _filled(values: npt.NDArray[np.float64], keep: npt.NDArray[np.bool_]) -> Flo
     return result
 
 
-def _brightness_weight(y: FloatArray, keep: npt.NDArray[np.bool_]) -> FloatArray:
-    """Square root of the relative precision under a variance ``gain * brightness + read``.
-
-    The line is fitted through robust noise variances of eight brightness classes.
-    """
-    brightness = cv2.GaussianBlur(y, (0, 0), 2.0)
-    edges = np.quantile(brightness[keep], np.linspace(0.0, 1.0, 9))
-    level, variance = [], []
-    for low, high in itertools.pairwise(edges):
-        part = keep & (brightness >= low) & (brightness <= high)
-        std = estimate.noise_std(y, part)
-        if np.isfinite(std):
-            level.append(float(brightness[part].mean()))
-            variance.append(std**2)
-    if len(level) < 2 or max(variance) == 0.0:
-        return np.ones_like(y)
-    gain, read = np.polyfit(level, variance, 1)
-    # A tenth of the mean keeps single dark pixels from ruling the fit.
-    model = np.maximum(max(gain, 0.0) * brightness + read, 0.1 * np.mean(variance))
-    weight: FloatArray = np.sqrt(np.mean(model[keep]) / model).astype(np.float32)
-    return weight
+def _variance(y: FloatArray, keep: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Variance of each pixel's noise, from its surroundings' brightness."""
+    model = estimate.noise_model(y, keep)
+    return model.variance(cv2.GaussianBlur(y, (0, 0), 2.0))

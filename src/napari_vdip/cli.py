@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import napari_vdip
+from napari_vdip import jobflags, settings
 from napari_vdip.benchmark import command as benchmark
-from napari_vdip.errors import InvalidInput, InvalidOption, OutOfMemory, VdipError
-from napari_vdip.flags import Parser, add_option_flags, choice, number, options_of, parse
+from napari_vdip.errors import InvalidInput, InvalidOption, VdipError
+from napari_vdip.flags import FILE_OPTIONS, Parser, add_option_flags, choice, number, options_of, parse
+from napari_vdip.messages import INTERRUPTED, complain, tell_report
 
 if TYPE_CHECKING:
     import argparse
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from napari_vdip.options import Options
     from napari_vdip.result import Result
     from napari_vdip.samples import Sample
-
-INTERRUPTED = 130
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -49,7 +49,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print("napari-vdip: interrupted", file=sys.stderr)
         return INTERRUPTED
     except (VdipError, MemoryError, OSError) as error:
-        return _complain(error)
+        return complain(error)[0]
 
 
 def _parser() -> Parser:
@@ -64,7 +64,14 @@ def _parser() -> Parser:
         return made
 
     deblur = command("deblur", _deblur, "Deblur images: TIFF, OME-TIFF, PNG or JPEG in, float32 TIFF out.")
-    deblur.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="image files")
+    deblur.add_argument(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="INPUT",
+        help="image files, or patterns in quotes: 'night/*.tif'",
+    )
+    jobflags.add_flags(deblur)
     demo = command("demo", _demo, "Deblur a bundled sample and draw a panel of before, after and the truth.")
     demo.add_argument(
         "--sample",
@@ -111,29 +118,38 @@ def _parser() -> Parser:
 
 
 def _deblur(namespace: argparse.Namespace) -> int:
-    """Deblur each input; one that fails does not stop the others."""
-    options, given = options_of(namespace)
-    from napari_vdip import files, shell
+    """Deblur each input as a job; one that fails does not stop the others."""
+    told = settings.load(namespace.settings) if namespace.settings else settings.Settings({}, frozenset())
+    options, flagged = options_of(namespace, **told.values)
+    given = flagged | told.given
+    from napari_vdip import batch, files, shell
 
     folder: Path = namespace.output
-    stems = [files.stem_of(path) for path in namespace.inputs]
-    _refuse_overwriting(namespace.inputs, stems, folder)
+    inputs = batch.expanded(namespace.inputs, folder)
+    stems = [files.stem_of(path) for path in inputs]
+    _refuse_overwriting(inputs, stems, folder)
     shell.ready(folder)
+    named = {name: str(value) for name in FILE_OPTIONS if (value := getattr(options, name)) is not None}
     options, psf = _with_arrays(options)
-    several = len(stems) > 1
-    statuses = [0]
-    with shell.Interrupt() as interrupt:
-        for path, stem in zip(namespace.inputs, stems, strict=True):
-            try:
-                image = files.read(path)
-                fitting, note = _on_pixels(_for_image(options, given, image), psf, image)
-                result = shell.run(image.data, fitting, path.name, namespace.quiet, interrupt)
-                _finish(result, image, folder, stem, namespace.quiet, path.name if several else "", note)
-            except (VdipError, MemoryError, OSError) as error:
-                statuses.append(_complain(error, path if several else None))
-            if interrupt.asked:
-                return INTERRUPTED
-    return max(statuses)
+
+    def opened(path: Path) -> tuple[ImageFile, Options, str]:
+        image = files.read(path, lazy=True)
+        return image, *_on_pixels(_for_image(options, given, image), psf, image)
+
+    extra = {"options": named, "given": sorted(given)}
+    return batch.run(
+        batch.Order(
+            inputs,
+            stems,
+            folder,
+            opened,
+            extra,
+            resume=namespace.resume,
+            quiet=namespace.quiet,
+            workers=namespace.workers,
+            scheduler=namespace.scheduler,
+        )
+    )
 
 
 def _demo(namespace: argparse.Namespace) -> int:
@@ -149,7 +165,7 @@ def _demo(namespace: argparse.Namespace) -> int:
     options, note = _on_pixels(options, psf, image)
     with shell.Interrupt() as interrupt:
         result = shell.run(image.data, options, sample.name, namespace.quiet, interrupt)
-        _finish(result, image, folder, sample.name, namespace.quiet, note=note)
+        _finish(result, image, folder, sample.name, namespace.quiet, note)
         if result is not None:
             _compare(sample, result, folder, namespace.quiet)
         return INTERRUPTED if interrupt.asked else 0
@@ -179,7 +195,7 @@ def _info(namespace: argparse.Namespace) -> int:
 
 def _refuse_overwriting(inputs: list[Path], stems: list[str], folder: Path) -> None:
     """Raise InvalidInput if two results, or a result and an input, would be the same file."""
-    from napari_vdip.shell import outputs_of
+    from napari_vdip.jobs.results import outputs_of
 
     seen: dict[str, Path] = {}
     sources = {path.resolve(): path for path in inputs}
@@ -229,15 +245,7 @@ def _for_image(options: Options, given: frozenset[str], image: ImageFile) -> Opt
     return options
 
 
-def _finish(
-    result: Result | None,
-    image: ImageFile,
-    folder: Path,
-    stem: str,
-    quiet: bool,
-    prefix: str = "",
-    note: str = "",
-) -> None:
+def _finish(result: Result | None, image: ImageFile, folder: Path, stem: str, quiet: bool, note: str) -> None:
     """Write a result, tell its warnings, a note on its kernel, and its files."""
     from napari_vdip import shell
 
@@ -246,10 +254,7 @@ def _finish(
         return
     if note:
         result.report["kernel_note"] = note
-    for warning in [*([note] if note else []), *result.report["warnings"]]:
-        print(f"warning: {prefix}{': ' if prefix else ''}{warning}", file=sys.stderr)
-    if result.report["stop_reason"] != "finished":
-        print(f"napari-vdip: {result.report['stop_reason']}; what was reached is written", file=sys.stderr)
+    tell_report(result.report)
     for path in shell.save(result, image, folder, stem):
         if not quiet:
             print(path)
@@ -296,26 +301,6 @@ def _compare(sample: Sample, result: Result, folder: Path, quiet: bool) -> None:
         f"PSNR against the known sharp image: {before:.2f} dB blurred, {after:.2f} dB deblurred "
         f"({after - before:+.2f} dB)"
     )
-
-
-def _complain(error: BaseException, path: Path | None = None) -> int:
-    """Print an error as one line; its exit status."""
-    if isinstance(error, OSError) and not isinstance(error, VdipError):
-        text = error.strerror or str(error)
-        if error.filename is not None:
-            text = f"{error.filename}: {text}"
-        text = f"cannot read or write: {text}"
-    elif isinstance(error, MemoryError):
-        text = "out of memory; crop the image or use preset fast"
-    else:
-        text = str(error)
-    text = " ".join(text.split())
-    if path is not None and str(path) not in text:
-        text = f"{path}: {text}"
-    print(f"napari-vdip: error: {text}", file=sys.stderr)
-    if isinstance(error, VdipError):
-        return error.exit_status
-    return OutOfMemory.exit_status if isinstance(error, MemoryError) else VdipError.exit_status
 
 
 if __name__ == "__main__":

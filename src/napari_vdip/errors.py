@@ -39,3 +39,7 @@ class OutOfMemory(VdipError):
 
 class Diverged(VdipError):
     """The fit produced no finite result."""
+
+
+class StorageFailed(VdipError):
+    """A disk is full, read-only or gone; what was finished before stays."""

@@ -1,6 +1,6 @@
 """What can be read off one blurred image before any fit: its noise, and how far its blur reaches.
 
-Numpy only. Nothing here knows of torch, options or slices; both functions look at one plane
+Nothing here knows of torch, options or slices; all functions look at one plane
 and never fail on it. How the kernel size is found, and how well, stands in
 ``docs/explanation/kernel-size.md``.
 """
@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_vdip.opencv import cv2
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
     Bools = npt.NDArray[np.bool_]
 
+_SURROUNDINGS = 2.0  # px; how far a pixel's brightness is averaged
 SMALLEST = 7  # px; a smaller support gains nothing, and a blur that is too small for it is lost
 LARGEST = 99  # px
 TILE = 512  # px; side of the periodograms that are averaged
@@ -111,6 +114,82 @@ def noise_std(plane: npt.ArrayLike, keep: Bools | None = None) -> float:
     # More than half the pixels equal their neighbours (few counts, wide flat ground): the mean
     # still sees the rest.
     return float(np.mean(differences)) / 6 * math.sqrt(math.pi / 2)
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """Variance of the noise as a line over brightness: ``gain * (brightness - ground) + read**2``.
+
+    Attributes
+    ----------
+    gain : float
+        Variance for each unit of brightness: of a detector that counts, units a photon.
+    read : float
+        Standard deviation where the image is darkest: read-out and background.
+    ground : float
+        Brightness of the darkest parts.
+    """
+
+    gain: float
+    read: float
+    ground: float
+
+    def variance(self, brightness: npt.ArrayLike) -> Floats:
+        """Variance of pixels of a (noise-free) brightness; never below a hundredth of the mean one."""
+        above = np.maximum(np.asarray(brightness, dtype=np.float64) - self.ground, 0.0)
+        found = self.gain * above + self.read**2
+        return np.maximum(found, max(0.01 * float(np.mean(found)), np.finfo(np.float64).tiny))
+
+
+def noise_model(plane: npt.ArrayLike, keep: Bools | None = None) -> NoiseModel:
+    """Read gain and read noise off an image, for noise that grows with brightness.
+
+    Pixels are sorted by the brightness of their surroundings into 24 classes, whose noise is the
+    robust one of `noise_std`. Structure only ever adds to it, so the line through the classes is
+    fitted with less weight on those above it.
+
+    Parameters
+    ----------
+    plane : array_like, (h, w)
+        Image in any units. NaN and infinite pixels take no part.
+    keep : ndarray of bool, (h, w), optional
+        False: the pixel takes no part.
+
+    Returns
+    -------
+    NoiseModel
+        In the image's units; gain 0 where the noise does not grow, or the image is too small to tell.
+    """
+    from scipy.optimize import nnls  # type: ignore[import-untyped]
+
+    values, kept = _finite(plane, keep)
+    values = np.where(kept, values, 0.0)
+    even = NoiseModel(0.0, noise_std(plane, keep), 0.0)
+    if min(values.shape) < 16:
+        return even
+    share = cv2.GaussianBlur(kept.astype(np.float64), (0, 0), _SURROUNDINGS)
+    brightness = cv2.GaussianBlur(values, (0, 0), _SURROUNDINGS) / np.maximum(share, 1e-6)
+    weights = np.outer((1.0, -2.0, 1.0), (1.0, -2.0, 1.0)) / 6.0
+    differences = np.abs(cv2.filter2D(values, -1, weights))
+    whole = cv2.erode(kept.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0) > 0
+    if np.count_nonzero(whole) < 24 * 10:
+        return even
+    order = np.argsort(brightness[whole], kind="stable")
+    classes = np.array_split(order, 24)
+    level = np.array([brightness[whole][part].mean() for part in classes])
+    variance = np.array([(np.median(differences[whole][part]) / 0.6745) ** 2 for part in classes])
+    if variance.max() == 0.0 or level[0] == level[-1]:
+        return even
+    ground = float(brightness[whole].min())
+    line = np.stack([level - ground, np.ones_like(level)], axis=1)
+    trust = np.ones_like(level)
+    for _ in range(10):
+        # The spread of a variance is in proportion to it.
+        weight = trust / np.maximum(variance, 0.01 * variance.mean())
+        (gain, floor), _ = nnls(line * weight[:, None], variance * weight)
+        excess = variance / np.maximum(line @ (gain, floor), 1e-12 * variance.max()) - 1.0
+        trust = 1.0 / (1.0 + np.maximum(excess, 0.0) ** 2)
+    return NoiseModel(float(gain), math.sqrt(floor), ground)
 
 
 def kernel_size(plane: npt.ArrayLike, keep: Bools | None = None) -> KernelSize:

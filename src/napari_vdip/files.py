@@ -7,7 +7,9 @@ come last, then the colours of an RGB image; channels come before them.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ from napari_vdip.pictures import read_picture
 from napari_vdip.tiffs import read_tiff
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import numpy.typing as npt
 
@@ -36,8 +38,19 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "jpeg"),
 )
 _IMAGEJ_LIMIT = 3 * 2**30  # bytes; ImageJ's own kind of TIFF ends at 4 GiB
+_TIFF_LIMIT = 2**32 - 2**25  # bytes of pixels, from which on it is a BigTIFF
 
-__all__ = ["ImageFile", "as_kernel", "atomic", "read", "read_kernel", "read_mask", "stem_of", "write"]
+__all__ = [
+    "ImageFile",
+    "as_kernel",
+    "atomic",
+    "read",
+    "read_kernel",
+    "read_mask",
+    "stem_of",
+    "write",
+    "write_planes",
+]
 
 
 def stem_of(path: str | os.PathLike[str]) -> str:
@@ -46,7 +59,7 @@ def stem_of(path: str | os.PathLike[str]) -> str:
     return stem[:-4] if stem.lower().endswith(".ome") and len(stem) > 4 else stem
 
 
-def read(path: str | os.PathLike[str]) -> ImageFile:
+def read(path: str | os.PathLike[str], lazy: bool = False) -> ImageFile:
     """Read an image; its content decides what it is, not its extension.
 
     Parameters
@@ -54,6 +67,9 @@ def read(path: str | os.PathLike[str]) -> ImageFile:
     path : path-like
         A TIFF (OME-TIFF, ImageJ), PNG or JPEG file. A TIFF of several pages is a stack; of
         several series, the first one counts.
+    lazy : bool
+        Leave the pages of a TIFF in the file where that can be done: ``data`` then is no ndarray but
+        is sliced like one, and only what is cut out of it is read.
 
     Raises
     ------
@@ -63,7 +79,7 @@ def read(path: str | os.PathLike[str]) -> ImageFile:
     path = Path(path)
     kind = _sniff(path)
     try:
-        image = read_tiff(path) if kind == "tiff" else read_picture(path, kind)
+        image = read_tiff(path, lazy) if kind == "tiff" else read_picture(path, kind)
     except (InvalidInput, MemoryError):
         raise
     except Exception as error:  # on damaged bytes decoders raise anything: struct.error, zlib.error, KeyError
@@ -98,17 +114,33 @@ def read_mask(path: str | os.PathLike[str]) -> Array:
 
 @contextlib.contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside `path`; it takes the place of `path` if all went well."""
+    """Give a temporary path beside `path`; it takes the place of `path` if all went well.
+
+    What was written is on the disk, not only on its way to it, before it takes that place: after a
+    loss of power there is the old file or the new one, whole.
+    """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(
+        f".{path.name}.{uuid.uuid4().hex[:12]}.part"
+    )  # of this process alone, on any machine
     try:
         yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
         os.replace(part, path)
+        if os.name == "posix":  # elsewhere a folder cannot be opened
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     finally:
         part.unlink(missing_ok=True)
 
 
-def write(path: str | os.PathLike[str], data: Array, like: ImageFile | None = None) -> None:
+def write(
+    path: str | os.PathLike[str], data: Array, like: ImageFile | None = None, identity: str = ""
+) -> None:
     """Write an array as float32 TIFF with the axes, resolution and sizes of the image that it came from.
 
     Parameters
@@ -120,42 +152,91 @@ def write(path: str | os.PathLike[str], data: Array, like: ImageFile | None = No
     like : ImageFile, optional
         The input: OME-TIFF gives OME-TIFF, ImageJ an ImageJ hyperstack where that kind can
         hold it (no colours, under 3 GiB), all else plain TIFF.
+    identity : str
+        What the pixels follow from. An OME-TIFF carries a unique name: made from this where it is
+        given, so that equal pixels give equal bytes, and from the clock where not.
 
     Raises
     ------
     OSError
         If the disk is full, read-only, or the folder is absent.
     """
+    data = np.ascontiguousarray(data, dtype=np.float32)
+    _write(path, data, data.shape, like, identity)
+
+
+def write_planes(
+    path: str | os.PathLike[str],
+    planes: Iterable[Array],
+    shape: tuple[int, ...],
+    like: ImageFile | None = None,
+    identity: str = "",
+) -> None:
+    """Write as `write` does what comes plane by plane; one of them is in memory at a time.
+
+    From 4 GiB on it is a BigTIFF.
+
+    Parameters
+    ----------
+    path, like, identity
+        As for `write`.
+    planes : iterable of ndarray, (Y, X) or (Y, X, 3 or 4)
+        In C order of the leading axes.
+    shape : tuple of int
+        Of them all together.
+    """
+    _write(path, (np.ascontiguousarray(plane, dtype=np.float32) for plane in planes), shape, like, identity)
+
+
+def _write(
+    path: str | os.PathLike[str],
+    data: Array | Iterator[Array],
+    shape: tuple[int, ...],
+    like: ImageFile | None,
+    identity: str,
+) -> None:
+    """Write pixels, all at once or plane by plane."""
     import tifffile
 
-    data = np.ascontiguousarray(data, dtype=np.float32)
-    axes, colours = _axes_like(data, like)
+    axes, colours = _axes_like(shape, like)
     common: dict[str, Any] = {"photometric": "rgb" if colours else "minisblack"}
-    if colours and data.shape[-1] == 4:
+    if colours and shape[-1] == 4:
         common["extrasamples"] = ["unassalpha"]
     metadata: dict[str, Any] = {"axes": axes}
     kind: Kind = like.kind if like else "tiff"
     if like is not None:
         known = like.metadata
-        if data.shape != like.data.shape:  # a kernel: names and labels of the slices may not fit
+        if shape != like.data.shape:  # a kernel: names and labels of the slices may not fit
             known = {key: value for key, value in known.items() if key not in ("Labels", "Channel", "Info")}
         metadata |= known
         if like.resolution is not None:
             common |= {"resolution": like.resolution, "resolutionunit": like.resolution_unit}
-    imagej = kind == "imagej" and not colours and data.nbytes < _IMAGEJ_LIMIT
+    if identity and kind == "ome":
+        metadata["UUID"] = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{identity}/{Path(path).name}"))
+    imagej = kind == "imagej" and not colours and 4 * math.prod(shape) < _IMAGEJ_LIMIT
     with atomic(path) as part:
-        tifffile.imwrite(part, data, ome=kind == "ome", imagej=imagej, metadata=metadata, **common)
+        tifffile.imwrite(
+            part,
+            data,
+            shape=shape,
+            dtype=np.float32,
+            bigtiff=not imagej and 4 * math.prod(shape) > _TIFF_LIMIT,
+            ome=kind == "ome",
+            imagej=imagej,
+            metadata=metadata,
+            **common,
+        )
 
 
-def _axes_like(data: Array, like: ImageFile | None) -> tuple[str, bool]:
-    """Letters for the axes of `data`, and whether the last one holds colours."""
-    if like is not None and data.ndim == like.data.ndim and data.shape == like.data.shape:
+def _axes_like(shape: tuple[int, ...], like: ImageFile | None) -> tuple[str, bool]:
+    """Letters for the axes of an array, and whether the last one holds colours."""
+    if like is not None and shape == like.data.shape:
         return like.axes, like.rgb
     if like is not None:
         spatial = like.axes.removesuffix("S") if like.rgb else like.axes
-        if data.ndim == len(spatial):
+        if len(shape) == len(spatial):
             return spatial, False
-    return "QQQQQQ"[: data.ndim - 2] + "YX", False
+    return "QQQQQQ"[: len(shape) - 2] + "YX", False
 
 
 def _sniff(path: Path) -> str:

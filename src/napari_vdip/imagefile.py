@@ -26,7 +26,7 @@ class ImageFile:
     kind : {"tiff", "imagej", "ome", "png", "jpeg"}
         What the file is.
     data : ndarray, (..., Y, X) or (..., Y, X, 3 or 4)
-        Pixel values as stored.
+        Pixel values as stored. Read lazily, something with a shape and a dtype that is sliced like one.
     axes : str
         A letter for each axis of `data`: T, Z, C, Y, X, S (colours), others as tifffile names them.
     rgb : bool

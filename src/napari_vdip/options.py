@@ -19,6 +19,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from napari_vdip.errors import InvalidOption
 
 PresetName = Literal["fast", "balanced", "best", "paper"]
+KernelFamily = Literal["free", "gaussian", "moffat", "pupil"]
 KindName = Literal["photograph", "fluorescence", "astronomy"]
 Method = Literal["sparse", "extreme", "std", "dip"]
 Noise = Literal["gaussian", "poisson"]
@@ -64,8 +65,8 @@ class Options:
     )
     kind: KindName = _option(
         "photograph",
-        "What the image shows; it chooses what is not given. photograph: gaussian noise. "
-        "fluorescence, astronomy: poisson noise.",
+        "What the image shows; it chooses what is not given. photograph: a free kernel, gaussian noise. "
+        "fluorescence: a gaussian kernel, poisson noise. astronomy: a moffat kernel, poisson noise.",
     )
     method: Method | None = _option(
         None,
@@ -77,6 +78,12 @@ class Options:
         None,
         "gaussian: the same noise everywhere. poisson: noise that grows with brightness, as in "
         "photon-limited images. Not given: what the kind of image says.",
+        advanced=True,
+    )
+    kernel_family: KernelFamily | None = _option(
+        None,
+        "Shape of the unknown kernel. free: any. gaussian: elliptic. moffat: a star behind air. pupil: a "
+        "lens with defocus and astigmatism. Not given: what the kind of image says.",
         advanced=True,
     )
     kernel: Any = _option(
@@ -199,6 +206,11 @@ class Options:
         """The noise given, else the one of the image kind."""
         return self.noise or KINDS[self.kind].noise
 
+    @property
+    def family_used(self) -> KernelFamily:
+        """The kernel family given, else the one of the image kind; free where the kernel is known."""
+        return "free" if self.kernel is not None else self.kernel_family or KINDS[self.kind].kernel_family
+
     def as_dict(self) -> dict[str, Any]:
         """Values by name, JSON-ready; of an array only its shape is told."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
@@ -273,18 +285,21 @@ class Kind:
     ----------
     noise : {"gaussian", "poisson"}
         How the noise depends on brightness.
+    kernel_family : {"free", "gaussian", "moffat", "pupil"}
+        Shape of the kernel.
     method : str or None
         The method; None: the preset's.
     """
 
     noise: Noise
+    kernel_family: KernelFamily
     method: Method | None = None
 
 
 KINDS: dict[str, Kind] = {
-    "photograph": Kind(noise="gaussian"),
-    "fluorescence": Kind(noise="poisson"),
-    "astronomy": Kind(noise="poisson"),
+    "photograph": Kind(noise="gaussian", kernel_family="free"),
+    "fluorescence": Kind(noise="poisson", kernel_family="gaussian"),
+    "astronomy": Kind(noise="poisson", kernel_family="moffat"),
 }
 
 _WEAK_PREFIT = {"sparse": 30, "extreme": 30, "std": 30, "dip": 30}

@@ -103,7 +103,7 @@ class Progress:
     Attributes
     ----------
     stage : str
-        What is being done, for people: "pre-fit", "fit", ...
+        What is being done, for people: "pre-fit", "fit", "fit, start 2 of 4", ...
     step, steps : int
         Steps done and steps planned, over all slices.
     slice_index, slices : int
@@ -115,6 +115,8 @@ class Progress:
     result : Result
         What has been reached: usable as it is if the fit is stopped here. Slices
         not yet begun are NaN.
+    held : bool
+        The result is that of the first start and stays so until all starts are averaged.
     """
 
     stage: str
@@ -125,3 +127,4 @@ class Progress:
     seconds: float
     seconds_left: float
     result: Result = field(repr=False)
+    held: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import sys
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_vdip import files
 from napari_vdip.errors import InvalidInput
+from napari_vdip.jobs.results import outputs_of, write_report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from napari_vdip.options import Options
     from napari_vdip.result import Progress, Result
 
-OUTPUTS = ("_deblurred.tif", "_kernel.tif", "_uncertainty.tif", "_report.json")
 _LINE_EVERY = 10.0  # seconds, where standard error is no terminal
 
 
@@ -62,11 +61,16 @@ class Meter:
 
     def show(self, progress: Progress) -> None:
         """Tell how far the fit is."""
-        if self._quiet:
-            return
-        stage, left = progress.stage, _duration(progress.seconds_left)
+        stage = progress.stage
         if progress.slices > 1:
             stage = f"slice {progress.slice_index + 1} of {progress.slices}, {stage}"
+        self.tell(stage, progress.step, progress.steps, progress.seconds_left)
+
+    def tell(self, stage: str, step: int, steps: int, seconds_left: float) -> None:
+        """Tell what is done, how much of it, and how long the rest takes."""
+        if self._quiet:
+            return
+        left = _duration(seconds_left)
         if sys.stderr.isatty():
             if self._bar is None:
                 from tqdm import tqdm  # type: ignore[import-untyped]
@@ -74,17 +78,14 @@ class Meter:
                 form = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
                 # tqdm is mute on a terminal that says it has 0 rows, as some containers' do
                 size = {"ncols": shutil.get_terminal_size((100, 24)).columns, "nrows": 20}
-                self._bar = tqdm(total=progress.steps, bar_format=form, leave=False, **size)
+                self._bar = tqdm(total=steps, bar_format=form, leave=False, **size)
             self._bar.set_description_str(f"{self._label} ({stage})", refresh=False)
             self._bar.set_postfix_str(f"{left} left", refresh=False)
-            self._bar.n = progress.step
+            self._bar.n, self._bar.total = step, steps
             self._bar.refresh()
         elif time.monotonic() - self._told >= _LINE_EVERY:
             self._told = time.monotonic()
-            share = progress.step / progress.steps
-            line = (
-                f"{self._label}: {stage}, step {progress.step} of {progress.steps} ({share:.0%}), {left} left"
-            )
+            line = f"{self._label}: {stage}, step {step} of {steps} ({step / steps:.0%}), {left} left"
             print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
@@ -121,11 +122,6 @@ def run(
     return reached.result if reached else None
 
 
-def outputs_of(folder: Path, stem: str) -> list[Path]:
-    """Files that are written for an input."""
-    return [folder / f"{stem}{ending}" for ending in OUTPUTS]
-
-
 def save(result: Result, image: files.ImageFile, folder: Path, stem: str) -> list[Path]:
     """Write deblurred image, kernel, uncertainty and report; their paths.
 
@@ -137,10 +133,7 @@ def save(result: Result, image: files.ImageFile, folder: Path, stem: str) -> lis
     paths = outputs_of(folder, stem)
     for path, data in zip(paths, (result.image, result.kernel, result.uncertainty), strict=False):
         files.write(path, data, image)
-    told = {"input": str(image.path), "axes": image.axes, "pixel_size": image.pixel_size}
-    text = json.dumps(told | result.report, indent=2, ensure_ascii=False)
-    with files.atomic(paths[-1]) as part:
-        part.write_text(text + "\n", encoding="utf-8")
+    write_report(paths[-1], image, result.report)
     return paths
 
 

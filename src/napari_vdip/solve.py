@@ -6,14 +6,14 @@ import math
 import platform
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 import napari_vdip
-from napari_vdip import arrays, diagnosis
+from napari_vdip import arrays, diagnosis, family
 from napari_vdip.core.compile import Way, runner, scripting_available
 from napari_vdip.core.program import Plan
 from napari_vdip.core.smooth import smooth_image
@@ -23,7 +23,7 @@ from napari_vdip.result import History, Progress, Result
 from napari_vdip.starts import Starts
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Mapping
 
     import numpy.typing as npt
 
@@ -64,6 +64,8 @@ class Setting:
         Whether the polish moves `near` towards what this image says; off: it is held.
     contrast : float or None
         Contrast of the frame of which this image is a tile, as `contrast_of` tells it; None: its own.
+    kernel_numbers : dict of Number
+        What describes the kernel of a family, by name; empty where it is free or given.
     """
 
     options: Options
@@ -75,6 +77,7 @@ class Setting:
     near: FloatArray | None = None
     follow: bool = False
     contrast: float | None = None
+    kernel_numbers: Mapping[str, family.Number] = field(default_factory=dict)
 
 
 def device_of(name: str) -> torch.device:
@@ -150,7 +153,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         variational=method != "dip",
         bound_weight=1e-4 if method == "extreme" else 0.1,
         centre_weight=preset.centre_weight,
-        hold_kernel=setting.kernel is not None and options.kernel_fixed,
+        hold_kernel=setting.kernel is not None and (options.kernel_fixed or options.family_used != "free"),
         image_rate=preset.image_rate,
         kernel_rate=preset.kernel_rate,
         cosine=preset.decay == "cosine",
@@ -243,12 +246,13 @@ def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[P
     """Deblur one image that is prepared already, as `solve` does."""
     threads = setting.options.threads
     with _torch_errors(frame.y.shape):
-        with _threads(threads):
-            fits = _started(frame, setting, seed)
         started, chunk = time.perf_counter(), 1
+        with _threads(threads):
+            setting = _with_family(setting, frame)
+            fits = _started(frame, setting, seed)
         times: list[tuple[int, float]] = [(0, 0.0)]
         while fits.done < fits.steps:
-            stage = STAGES[fits.stage()]
+            stage = STAGES[fits.stage()] + fits.words()
             # The number of threads belongs to torch, not to this fit: it is set only while torch works.
             with _threads(threads):
                 fits.run(chunk)
@@ -267,11 +271,21 @@ def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[P
                 seconds=seconds,
                 seconds_left=seconds / fits.done * (fits.steps - fits.done),
                 result=result,
+                held=fits.held,
             )
             started += time.perf_counter() - left
         if not np.isfinite(result.image).all():
             raise Diverged("the fit ended without finite values; try another seed, or preset='paper'")
         return result
+
+
+def _with_family(setting: Setting, frame: arrays.Frame) -> Setting:
+    """Find the kernel where it is one of a family: the fit holds it."""
+    name = setting.options.family_used
+    if name == "free" or setting.near is not None:
+        return setting
+    found = family.fit(frame, name, setting.kernel_size)
+    return replace(setting, kernel=found.kernel, kernel_numbers=found.numbers)
 
 
 def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
@@ -384,6 +398,8 @@ def _report(fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, seco
         "preset": asdict(preset),
         "kernel_size": list(setting.kernel_size),
         "kernel_size_reason": setting.kernel_size_reason,
+        "kernel_family": options.family_used,
+        "kernel_numbers": {name: asdict(number) for name, number in setting.kernel_numbers.items()},
         "noise_std": frame.noise_std * frame.scale,
         "uncertainty": _COVERS[
             "near" if setting.near is not None else "polished" if fits.program.polish > 0 else "fitted"

@@ -18,7 +18,7 @@ from napari_vdip.solve import Setting, check_polished, device_of, polish_steps, 
 from napari_vdip.tiles import solve_frame_or_tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     from napari_vdip.options import Options
 
@@ -28,7 +28,7 @@ def slice_seed(seed: int, index: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=4).digest(), "little")
 
 
-def fit(image: Any, options: Options) -> Generator[Progress, None, Result]:
+def fit(image: Any, options: Options, number: int = 0) -> Generator[Progress, None, Result]:
     """Deblur an image or, slice by slice, a stack.
 
     Parameters
@@ -36,6 +36,8 @@ def fit(image: Any, options: Options) -> Generator[Progress, None, Result]:
     image : array, (..., H, W), or (..., H, W, 3|4) with ``options.rgb``
         Numpy, or anything that is sliced like it (dask, zarr): read one slice at a time.
     options : Options
+    number : int
+        Of a single image that is a slice of a stack: which one; its seed follows from it.
 
     Yields
     ------
@@ -56,11 +58,11 @@ def fit(image: Any, options: Options) -> Generator[Progress, None, Result]:
     image = image if hasattr(image, "shape") and hasattr(image, "dtype") else np.asarray(image)
     layout = layout_of(tuple(image.shape), options.rgb, options.channel_axis)
     arrays.check_dtype(np.dtype(image.dtype))
-    masks = _masks(options.mask, layout, options.rgb)
-    setting = _setting(image, layout, masks, options)
+    masks = masks_of(options.mask, layout, options.rgb)
+    setting = setting_of(image, layout, masks, options)
     if not layout.leading:
         plane = np.asarray(image)
-        return (yield from solve_frame_or_tiles(plane, masks, setting, slice_seed(options.seed, 0)))
+        return (yield from solve_frame_or_tiles(plane, masks, setting, slice_seed(options.seed, number)))
     return (yield from _fit_slices(image, layout, masks, setting))
 
 
@@ -85,12 +87,12 @@ def _fit_slices(
         at = np.unravel_index(number, layout.leading_shape)
         plane = np.asarray(image[index])
         begun = time.perf_counter() - started
-        part = _untouched(plane, setting, "not begun")
+        part = untouched(plane, setting.kernel_size, "not begun")
         own = _own_setting(visit, setting, kernels)
         try:
             for progress in solve_frame_or_tiles(
                 plane,
-                _mask_of(masks, layout, index),
+                mask_of(masks, layout, index),
                 own,
                 slice_seed(setting.options.seed, number),
             ):
@@ -111,7 +113,7 @@ def _fit_slices(
                 )
                 started += time.perf_counter() - left  # the fit may have been left meanwhile
         except (InvalidInput, Diverged) as error:
-            part = _untouched(plane, setting, str(error))
+            part = untouched(plane, setting.kernel_size, str(error))
             _place(sheet, index, at, part)
         parts.append(_Part.of(number, begun, part))
         if part.report["steps"] > 0 and (visit.follow or not visit.sources):
@@ -196,10 +198,10 @@ def _place(sheet: Result, index: tuple[int | slice, ...], at: tuple[Any, ...], p
     sheet.kernel[at] = part.kernel
 
 
-def _untouched(plane: npt.NDArray[Any], setting: Setting, reason: str) -> Result:
+def untouched(plane: npt.NDArray[Any], kernel_size: tuple[int, int], reason: str) -> Result:
     """Make the result of a slice that cannot be deblurred: the slice itself, its uncertainty unknown."""
     image = plane.astype(np.float32)
-    kernel = np.zeros(setting.kernel_size, dtype=np.float32)
+    kernel = np.zeros(kernel_size, dtype=np.float32)
     kernel[kernel.shape[0] // 2, kernel.shape[1] // 2] = 1.0
     report = {"steps": 0, "seconds": 0.0, "stop_reason": reason, "findings": []}
     report["warnings"] = [f"left as it was: {reason}"]
@@ -209,33 +211,49 @@ def _untouched(plane: npt.NDArray[Any], setting: Setting, reason: str) -> Result
 def _assembled(sheet: Result, parts: list[_Part], visits: list[modes.Visit]) -> Result:
     """Stack's result from the turns so far."""
     latest = {part.number: part.report for part in parts}
-    reports = [(number, latest[number]) for number in sorted(latest)]
-    base = next((part.report for part in parts if part.report["steps"] > 0), parts[0].report)
     final = {visit.number: turn for turn, visit in enumerate(visits)}
-    over = [not part.report.get("partial", False) for part in parts]
-    done = sum(over[turn] and final[part.number] == turn for turn, part in enumerate(parts))
-    total = len(final)
-    report = base | {
+    # A slice whose turn comes again is not done, whatever its report says.
+    again = [part.number for turn, part in enumerate(parts) if final[part.number] >= len(parts)]
+    report = joined_report({number: latest[number] for number in sorted(latest)}, len(final), len(set(again)))
+    report |= {
         "steps": sum(part.report["steps"] for part in parts),
-        "partial": done < total,
         "seconds": round(sum(part.report["seconds"] for part in parts), 3),
-        "stop_reason": "finished" if done == total else f"stopped with {done} of {total} slices done",
-        "warnings": [f"slice {number}: {text}" for number, report in reports for text in report["warnings"]],
-        "findings": [
-            finding | {"slice": number} for number, report in reports for finding in report["findings"]
-        ],
-        "slices": [
-            {"slice": number}
-            | {name: report[name] for name in ("steps", "seconds", "stop_reason", "warnings")}
-            for number, report in reports
-        ],
         "kernel_from": sorted({visit.number for visit in visits if not visit.sources}),
     }
     history = History.joined([(part.begun, part.history) for part in parts])
     return replace(sheet, history=history, report=report)
 
 
-def _masks(mask: Any, layout: Layout, rgb: bool) -> npt.NDArray[np.bool_] | None:
+def joined_report(reports: Mapping[int, dict[str, Any]], total: int, again: int = 0) -> dict[str, Any]:
+    """Make the report of a stack of `total` slices from those of some of them, by number.
+
+    `again` of them are fitted, but not yet what they are to be.
+    """
+    told = list(reports.values())
+    base = next((report for report in told if report["steps"] > 0), told[0])
+    done = sum(report["stop_reason"] == "finished" or report["steps"] == 0 for report in told) - again
+    done = max(done, 0)
+    return base | {
+        "steps": sum(report["steps"] for report in told),
+        "partial": done < total,
+        "seconds": round(sum(report["seconds"] for report in told), 3),
+        "stop_reason": "finished" if done == total else f"stopped with {done} of {total} slices done",
+        "warnings": [
+            f"slice {number}: {text}" for number, report in reports.items() for text in report["warnings"]
+        ],
+        "findings": [
+            finding | {"slice": number}
+            for number, report in reports.items()
+            for finding in report["findings"]
+        ],
+        "slices": [
+            {name: report[name] for name in ("steps", "seconds", "stop_reason", "warnings")}
+            for report in told
+        ],
+    }
+
+
+def masks_of(mask: Any, layout: Layout, rgb: bool) -> npt.NDArray[np.bool_] | None:
     """Mask as booleans, of the spatial shape or of the image's without colours.
 
     Raises
@@ -260,7 +278,7 @@ def _masks(mask: Any, layout: Layout, rgb: bool) -> npt.NDArray[np.bool_] | None
     return marked
 
 
-def _mask_of(
+def mask_of(
     masks: npt.NDArray[np.bool_] | None, layout: Layout, index: tuple[int | slice, ...]
 ) -> npt.NDArray[np.bool_] | None:
     """Mask of one slice."""
@@ -270,7 +288,7 @@ def _mask_of(
     return part
 
 
-def _setting(image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, options: Options) -> Setting:
+def setting_of(image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, options: Options) -> Setting:
     """Choose what holds for all slices; the kernel size from the middle slice where it is "auto"."""
     device, way = device_of(options.device), way_of(options.compile)
     if layout.leading and options.kernel_mode != "each":
@@ -306,7 +324,7 @@ def _grey(
     image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, index: tuple[int | slice, ...], rgb: bool
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """One slice as a grey image, and which of its pixels take part."""
-    return modes.grey(np.asarray(image[index]), _mask_of(masks, layout, index), rgb)
+    return modes.grey(np.asarray(image[index]), mask_of(masks, layout, index), rgb)
 
 
 def known_kernel(kernel: Any) -> npt.NDArray[np.float32]:

@@ -131,6 +131,18 @@ class Starts:
         """Stage of the next step, see `Program.stage`."""
         return int(self.program.stage())
 
+    @property
+    def held(self) -> bool:
+        """Whether what is shown is that of an earlier start than the one at work."""
+        return bool(self._courses) and self.program.done < self._fit_steps
+
+    def words(self) -> str:
+        """Say which start the next step is of; empty where there is only one, and for the polish."""
+        count = len(self._courses) + 1 + self._left
+        if count == 1 or self.program.done >= self._fit_steps:
+            return ""
+        return f", start {len(self._courses) + 1} of {count}"
+
     def run(self, n: int) -> None:
         """Do n steps, or as many as this fit still has."""
         program, before = self.program, self.program.done < self._fit_steps
@@ -151,6 +163,5 @@ class Starts:
 
     def shown(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Mean, std and kernel to show: of the first fit until the polish has begun."""
-        joined = self.program.done >= self._fit_steps
-        course = self._courses[0] if self._courses and not joined else Course.of(self.program)
+        course = self._courses[0] if self.held else Course.of(self.program)
         return course.mean, course.std, course.kernel

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_vdip.errors import InvalidInput
 from napari_vdip.imagefile import ImageFile
+from napari_vdip.paged import paged
 from napari_vdip.pictures import decode_by_opencv
 
 if TYPE_CHECKING:
@@ -27,15 +28,17 @@ _OME_CHANNEL_KEPT = ("Name", "Color", "Fluor", "EmissionWavelength", "Excitation
 _RGB_PHOTOMETRICS = (2, 6)  # RGB and YCbCr, TIFF tag 262
 
 
-def read_tiff(path: Path) -> ImageFile:
-    """Read the first series of a TIFF file, at its highest resolution."""
+def read_tiff(path: Path, lazy: bool = False) -> ImageFile:
+    """Read the first series of a TIFF file, at its highest resolution; lazily if its pages are planes."""
     import tifffile
 
     with tifffile.TiffFile(path) as file:
         if not file.series:
             raise InvalidInput(f"{path} holds no image; expected a TIFF with at least one page")
         series = file.series[0]
-        data, axes = _pages(path, file), series.axes
+        left = paged(path, series) if lazy else None
+        data: Any = _pages(path, file) if left is None else left
+        axes = series.axes
         page = series.keyframe
         photometric = int(page.photometric)
         # a palette in ImageJ's files is but a way to look at the grey values
@@ -82,7 +85,7 @@ def _pages(path: Path, file: tifffile.TiffFile) -> Array:
     )
 
 
-def _order_axes(data: Array, axes: str, coloured: bool) -> tuple[Array, str, bool]:
+def _order_axes(data: Any, axes: str, coloured: bool) -> tuple[Any, str, bool]:
     """Bring Y and X to the end, behind them the colours of an RGB image; other samples become channels."""
     if "Y" not in axes or "X" not in axes:
         raise InvalidInput(f"the image has the axes {axes!r}; expected Y and X among them")
@@ -95,7 +98,9 @@ def _order_axes(data: Array, axes: str, coloured: bool) -> tuple[Array, str, boo
     last = "YXS" if rgb else "YX"
     wanted = "".join(axis for axis in axes if axis not in last) + last
     order = [axes.index(axis) for axis in wanted] if len(set(axes)) == len(axes) else list(range(len(axes)))
-    return np.ascontiguousarray(data.transpose(order)), "".join(axes[i] for i in order), rgb
+    if order != sorted(order):
+        data = np.ascontiguousarray(data.transpose(order))
+    return data, "".join(axes[i] for i in order), rgb
 
 
 def _apply_palette(indices: Array, colormap: Array) -> Array:

@@ -14,7 +14,18 @@ if TYPE_CHECKING:
 
 OF_VALUE, OF_RANGE = "the pixel's value", "the image's range"
 # In percent. A detail is told from noise where it stands 5 standard deviations high (Rose 1948).
-DOUBTFUL = {OF_VALUE: 20.0, OF_RANGE: 5.0}
+DOUBTFUL = {OF_RANGE: 5.0, OF_VALUE: 20.0}
+
+
+def suited(noise: str) -> str:
+    """Tell what a limit should be of: counts are compared with nothing, pictures with their contrast.
+
+    Parameters
+    ----------
+    noise : {"gaussian", "poisson"}
+        As the fit took it.
+    """
+    return OF_VALUE if noise == "poisson" else OF_RANGE
 
 
 def grey(std: Floats) -> Floats:

@@ -403,6 +403,7 @@ class TestTheUncertainty:
     def test_doubtful_pixels_become_labels_in_place(self, viewer, open_dock, qtbot, course_fit):
         _, view = self.deblurred(viewer, open_dock, qtbot, course_fit, std=2000.0, **GEOMETRY)
         image = viewer.layers["cells deblurred"]
+        view.of.setCurrentText("the pixel's value")
         limit = 100 * 2000 / np.median(image.data)
         view.percent.setValue(limit)
         view.mark.click()
@@ -419,12 +420,27 @@ class TestTheUncertainty:
 
     def test_what_the_limit_is_of_has_a_limit_of_its_own(self, viewer, open_dock, qtbot, course_fit):
         _, view = self.deblurred(viewer, open_dock, qtbot, course_fit)
+        assert (view.of.currentText(), view.percent.value()) == ("the image's range", 5)
+        view.of.setCurrentText("the pixel's value")
         assert view.percent.value() == 20
         view.of.setCurrentText("the image's range")
-        assert view.percent.value() == 5
         view.mark.click()
         qtbot.waitUntil(lambda: "cells not to be trusted" in viewer.layers)
         assert viewer.layers["cells not to be trusted"].data.sum() == 0  # 40 of a range of 20,000
+
+    def test_the_suggested_limit_is_of_the_value_where_photons_are_counted(
+        self, viewer, open_dock, qtbot, course_fit
+    ):
+        cells(viewer)
+        widget = open_dock()
+        widget.noise.value = "poisson"
+        run(widget, qtbot)
+        widget.views.tabs.setCurrentIndex(UNCERTAINTY)
+        view = widget.views.uncertainty
+        assert (view.of.currentText(), view.percent.value()) == ("the pixel's value", 20)
+        view.percent.setValue(7)
+        viewer.layers.selection.active = viewer.layers["cells"]
+        assert view.percent.value() == 7  # the user's own stays
 
     def test_the_status_bar_tells_the_value_and_its_std(self, viewer, open_dock, qtbot, course_fit):
         self.deblurred(viewer, open_dock, qtbot, course_fit, **GEOMETRY)
@@ -474,6 +490,82 @@ class TestTheUncertainty:
         viewer.mouse_over_canvas = True
         viewer.cursor.position = tuple(position)
         viewer.update_status_from_cursor()
+
+
+class TestTheyFollowTheLayers:
+    def two_runs(self, viewer, open_dock, qtbot, fit, results):
+        """Run with a narrow and with a wide kernel; returns the widget and what the tabs say of each."""
+        cells(viewer)
+        widget = open_dock()
+        widget.results.value = results
+        words = []
+        plain = fit.result
+        for across in (2, 4):
+
+            def result(*arguments, across=across):
+                made = plain(*arguments)
+                made.kernel[...] = gaussian(2, 15, across)
+                return made
+
+            fit.result = result
+            run(widget, qtbot)
+            words.append(widget.views.kernel.words.text())
+        assert words[0] != words[1]
+        return widget, words
+
+    @pytest.mark.parametrize("results", ["add new layers", "replace the last ones"])
+    def test_undo_takes_them_back_and_redo_forth(self, viewer, open_dock, qtbot, course_fit, results):
+        widget, words = self.two_runs(viewer, open_dock, qtbot, course_fit, results)
+        shown = widget.views.kernel.words
+        press(widget.undo)
+        qtbot.waitUntil(lambda: shown.text() == words[0] and len(viewer.layers) == 4)
+        assert widget.status.text().startswith("Undone")
+        press(widget.undo)
+        qtbot.waitUntil(lambda: shown.text() == words[1])
+        assert widget.status.text().startswith("Finished")
+
+    def test_undo_of_the_only_run_leaves_nothing_to_see(self, viewer, open_dock, qtbot, course_fit):
+        cells(viewer)
+        widget = open_dock()
+        run(widget, qtbot)
+        press(widget.undo)
+        qtbot.waitUntil(lambda: widget.views.isHidden())
+        press(widget.undo)
+        qtbot.waitUntil(lambda: not widget.views.isHidden())
+        assert "Window 15 x 15 px" in widget.views.kernel.words.text()
+
+    def test_the_selected_layers_fit_is_shown(self, viewer, open_dock, qtbot, course_fit):
+        widget, words = self.two_runs(viewer, open_dock, qtbot, course_fit, "add new layers")
+        viewer.layers.selection.active = viewer.layers["cells deblurred"]
+        assert widget.views.kernel.words.text() == words[0]
+        viewer.layers.selection.active = viewer.layers["cells"]  # of no fit
+        assert widget.views.kernel.words.text() == words[0]
+        viewer.layers.selection.active = viewer.layers["cells deblurred [1]"]
+        assert widget.views.kernel.words.text() == words[1]
+
+    def test_a_run_is_shown_whatever_is_selected(self, viewer, open_dock, qtbot, course_fit):
+        widget, words = self.two_runs(viewer, open_dock, qtbot, course_fit, "add new layers")
+        course_fit.steps, course_fit.pause = 10_000, 0.01
+        press(widget.run)
+        qtbot.waitUntil(lambda: widget.status.text().startswith("fit"))
+        viewer.layers.selection.active = viewer.layers["cells deblurred"]
+        assert widget.views.kernel.words.text() == words[1]
+        assert not widget.views.kernel.use.isEnabled()
+        press(widget.stop)
+        qtbot.waitUntil(lambda: is_back(widget))
+        assert widget.views.kernel.words.text() == words[0]  # that of the selected layer
+
+    def test_a_run_that_failed_gives_way_to_the_one_before(
+        self, viewer, open_dock, qtbot, course_fit, notified
+    ):
+        widget, words = self.two_runs(viewer, open_dock, qtbot, course_fit, "add new layers")
+        course_fit.error, course_fit.pause = ValueError("no"), 0.1
+        course_fit.result = lambda *arguments, plain=course_fit.result: dataclasses.replace(
+            plain(*arguments), kernel=gaussian(1, 15)
+        )
+        press(widget.run)
+        qtbot.waitUntil(lambda: is_back(widget) and len(notified()) == 1)
+        qtbot.waitUntil(lambda: widget.views.kernel.words.text() in words)
 
 
 class TestTheDock:

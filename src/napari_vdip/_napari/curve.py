@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_vdip._napari.colours import Colours
     from napari_vdip.result import History
 
-_HEIGHT = 290  # px on the screen, all three
+_HEIGHT = 310  # px on the screen, all three
 _PLOTS = (("misfit", True), ("change", True), ("objective", False))  # name, and whether on a log scale
 _DIGITS = ((1, 2, 5), (1, 3), (1,))  # round numbers within a power of ten
 _LABELS = 4  # on an axis
@@ -69,7 +69,7 @@ class CurveView(QWidget):
         super().__init__()
         self._canvas = pg.GraphicsLayoutWidget()
         self._canvas.setFixedHeight(_HEIGHT)
-        self._canvas.ci.layout.setContentsMargins(0, 8, 4, 0)
+        self._canvas.ci.layout.setContentsMargins(0, 8, 4, 8)
         self._canvas.ci.layout.setSpacing(2)
         self.plots: dict[str, Any] = {}
         self.curves: dict[str, Any] = {}
@@ -97,11 +97,13 @@ class CurveView(QWidget):
         plot.setToolTip(_TOOLTIPS[name])
         plot.getAxis("left").setWidth(62)
         plot.getAxis("left").enableAutoSIPrefix(False)
+        plot.getAxis("left").setStyle(hideOverlappingLabels=True)  # at the ends: they meet the next plot's
         plot.setLabel("left", name)
         if row < len(_PLOTS) - 1:
             plot.getAxis("bottom").setStyle(showValues=False)
         else:
             plot.setLabel("bottom", "step")
+            plot.getAxis("bottom").setHeight(38)  # numbers and the word, which else is cut off
         if self.plots:
             plot.setXLink(self.plots["misfit"])
         mark = pg.InfiniteLine(angle=90)

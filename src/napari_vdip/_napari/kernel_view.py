@@ -46,7 +46,7 @@ class KernelView(QWidget):
         plot.setAspectLocked(True)
         plot.invertY(True)
         for side in ("left", "bottom"):
-            plot.getAxis(side).setStyle(tickLength=-4)
+            plot.getAxis(side).setStyle(tickLength=-4, hideOverlappingLabels=True)  # at the ends: cut off
         self._image = pg.ImageItem(axisOrder="row-major")
         self._outline = pg.PlotCurveItem(connect="finite")
         plot.addItem(self._image)

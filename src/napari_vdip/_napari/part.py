@@ -101,7 +101,7 @@ def in_words(layer: Layer, index: Index, channel_axis: int | None) -> str:
     text = describe(cut_shape(layer, index), bool(layer.rgb), channel_axis, labels)
     places = [
         _place(name, part, whole[axis])
-        for axis, (name, part) in enumerate(zip(axis_names(layer), index, strict=True))
+        for axis, (name, part) in enumerate(zip(_names_of_places(layer, channel_axis), index, strict=True))
         if part.indices(whole[axis]) != (0, whole[axis], 1)
     ]
     lines = [text]
@@ -116,6 +116,17 @@ def axis_names(layer: Layer) -> list[str]:
     """Names of a layer's axes for people: ``z``, or ``axis 0`` where the label is no word."""
     labels: Sequence[str] = layer.axis_labels
     return [label if label.isidentifier() else f"axis {axis}" for axis, label in enumerate(labels)]
+
+
+def _names_of_places(layer: Layer, channel_axis: int | None) -> list[str]:
+    """Names of a layer's axes; height and width are rows and columns where they have no label."""
+    names = axis_names(layer)
+    channel = None if channel_axis is None else channel_axis % len(names)
+    spatial = [axis for axis in range(len(names)) if axis != channel][-2:]
+    for axis, name in zip(spatial, ("rows", "columns"), strict=True):
+        if names[axis] == f"axis {axis}":
+            names[axis] = name
+    return names
 
 
 def _place(name: str, part: slice, length: int) -> str:

@@ -18,6 +18,8 @@ from qtpy.QtCore import Qt, QTimer
 from napari_vdip._napari import layers, undo
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import napari
     from napari.layers import Layer
 
@@ -78,7 +80,7 @@ class Preview:
         The pre-fit of the first slice is left out: it begins with a grey plane, which would cover
         the image.
         """
-        if progress.stage == "pre-fit" and progress.slice_index == 0 and not self._layers:
+        if progress.stage.startswith("pre-fit") and progress.slice_index == 0 and not self._layers:
             return
         self._pending = progress.result
         if self._showing:  # napari handled events while it took in the last one
@@ -105,7 +107,9 @@ class Preview:
                 self._renew(layer, data, result)
                 if role != "deblurred":  # its contrast was set once, from the image's
                     self._adjust(role, layer, keywords["contrast_limits"])
-        self._begin(missing)
+        again = self._begin(missing)
+        if again is not None:
+            again()
         for role in [role for role in self._taken_over if role not in made]:
             # The run before had it and this one has not: it would belong to no image in view.
             layer = self._taken_over.pop(role)
@@ -150,12 +154,18 @@ class Preview:
         low, high = self._source.contrast_limits
         if np.isfinite((low, high)).all() and low < high:
             made["deblurred"][1]["contrast_limits"] = (low, high)  # steady from the first step on
-        self._begin({role: made[role]})
+        again = self._begin({role: made[role]})
+        if again is not None:  # when the window has drawn itself: a new layer holds it up long enough
+            QTimer.singleShot(0, again)
 
-    def _begin(self, made: dict[str, layers.LayerTuple]) -> None:
-        """Add layers, or take over those of the run before, and select the image once."""
+    def _begin(self, made: dict[str, layers.LayerTuple]) -> Callable[[], None] | None:
+        """Add layers, or take over those of the run before, and select the image once.
+
+        napari selects every new layer. Where the user has turned to something else, what comes back is
+        to be called: it selects that again.
+        """
         selection = self._viewer.layers.selection
-        active, selected = _bare(selection.active), set(selection)
+        active, selected = _bare(selection.active), {_bare(layer) for layer in selection}
         first = not self._layers
         for role, (data, keywords, _) in made.items():
             before = self._taken_over.pop(role, None)
@@ -171,9 +181,18 @@ class Preview:
             self._layers[role] = weakref.ref(layer)
         if first and active is self._active:
             selection.active = self.layer("deblurred")
-        else:  # the user has turned to something else
-            self._viewer.layers.selection = selected
-            selection.active = active
+            return None
+        newest = _bare(selection.active)
+        return lambda: self._select_again(active, selected, newest)
+
+    def _select_again(self, active: Layer | None, selected: set[Layer], newest: Layer | None) -> None:
+        """Select what was selected before, unless the user was quicker."""
+        there = self._viewer.layers
+        if _bare(there.selection.active) is newest:
+            if selected != {active}:
+                there.selection = [layer for layer in selected if layer in there]
+            if active is None or active in there:
+                there.selection.active = active
 
     def _fits(self, layer: Layer | None, keywords: dict[str, Any]) -> bool:
         """Whether a layer of the run before is still there and can hold the new data."""

@@ -1,9 +1,10 @@
 """A run: the fit in a thread of its own, and what it tells the main thread. No viewer, no layout.
 
-A worker of napari is a generator. It emits ``yielded`` while it works and then one of
-``returned``, ``aborted`` (after ``quit()``, seen at the next yield) and ``errored``; ``finished``
-comes last, except after a RuntimeError, which it would swallow: hence `Fit.steps`. The fit is a
-generator of its own: a worker that was quit leaves it as it is, and the next one goes on.
+A worker of napari is a generator. It emits ``yielded`` while it works and then ``returned``,
+``aborted`` (after ``quit()``, seen at the next yield) or ``errored``; ``finished`` comes last, except
+after a RuntimeError, which it would swallow: hence `Fit.steps`. What `FitWorker` fails of, it keeps
+in place of an ``errored``. The fit is a generator of its own: a worker that was quit leaves it as it
+is, and the next one goes on.
 """
 
 from __future__ import annotations
@@ -89,11 +90,18 @@ class FitWorker(GeneratorWorker["Progress", None, "Result"]):
         Its text is what napari shows when it is closed during the run.
     steps : generator of Progress
         The fit.
+
+    Attributes
+    ----------
+    failure : Exception or None
+        What it failed of. It is not emitted: napari 0.9 listens to ``errored`` with a function that takes no
+        error, which PySide6 then tells in a pop-up of its own.
     """
 
     def __init__(self, title: object, steps: Generator[Progress, None, Result]) -> None:
         self.title = title
         self.discard = False
+        self.failure: Exception | None = None
         self._steps: Generator[Progress, None, Result] | None = steps
         super().__init__(self._forward)
 
@@ -113,6 +121,9 @@ class FitWorker(GeneratorWorker["Progress", None, "Result"]):
         """Run until the end, an error or a quit, in the worker's thread."""
         try:
             return super().work()
+        except Exception as error:
+            self.failure = error
+            return None
         finally:
             if self.discard and self._steps is not None:
                 self._steps.close()
@@ -181,7 +192,6 @@ class Run:
         worker.yielded.connect(self._yielded)
         worker.returned.connect(self._returned)
         worker.aborted.connect(self._aborted)
-        worker.errored.connect(self._errored)
         worker.warned.connect(_log_warning)
         worker.finished.connect(self._finished)
         self._worker = worker
@@ -231,8 +241,8 @@ class Run:
             if self._bar is not None:
                 self._bar.show(progress)  # last: it may handle events
 
-    def _returned(self, result: Result) -> None:
-        if not self._abandoned:
+    def _returned(self, result: Result | None) -> None:
+        if result is not None and not self._abandoned:
             self._on_result(result)
 
     def _aborted(self) -> None:
@@ -240,11 +250,10 @@ class Run:
             self._suspended = self._last is not None
             self._on_result(self._last.result if self._last else None)
 
-    def _errored(self, error: Exception) -> None:
-        if not self._abandoned:
-            self._on_error(error)
-
     def _finished(self) -> None:
+        failure = None if self._worker is None else self._worker.failure
+        if failure is not None and not self._abandoned:
+            self._on_error(failure)
         self._worker = None
         if self._bar is not None:
             self._bar.close()
@@ -269,7 +278,8 @@ def message(progress: Progress) -> str:
     parts.append(f"step {progress.step:,} of {progress.steps:,}")
     if math.isfinite(progress.seconds_left):
         parts.append(f"{duration(progress.seconds_left)} left")
-    return ", ".join(parts)
+    words = ", ".join(parts)
+    return f"{words}\nShown is the first start, until all are averaged." if progress.held else words
 
 
 def duration(seconds: float) -> str:

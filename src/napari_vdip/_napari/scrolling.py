@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QLayout
 
 
-def make_scrollable(widget: QWidget) -> None:
+def make_scrollable(widget: QWidget) -> QScrollArea:
     """Put all that is in a widget into a scroll area within it.
 
     magicgui's own scrollable container is of no use here: napari docks what is within its scroll
@@ -21,6 +21,10 @@ def make_scrollable(widget: QWidget) -> None:
     ----------
     widget : QWidget
         With a layout of its own; the layout is kept, as magicgui goes on adding to it.
+
+    Returns
+    -------
+    QScrollArea
     """
     inner = QWidget()
     layout: QLayout | None = widget.layout()
@@ -38,3 +42,4 @@ def make_scrollable(widget: QWidget) -> None:
     outer = QVBoxLayout(widget)
     outer.setContentsMargins(0, 0, 0, 0)
     outer.addWidget(area)
+    return area

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari.qt.threading import create_worker
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from superqt.utils import create_worker
 
 from napari_vdip import trust
 from napari_vdip._napari import family, layers
@@ -22,7 +22,7 @@ HIDDEN, ABSOLUTE, RELATIVE = "hidden", "absolute", "relative (%)"
 class UncertaintyView(QWidget):
     """Choice of how the uncertainty is shown, and the button for the mask.
 
-    Both act on the fit of the selected layer, else on the topmost one.
+    Both act on the fit of the selected layer, else on the preferred one, else on the topmost.
 
     Parameters
     ----------
@@ -39,11 +39,15 @@ class UncertaintyView(QWidget):
     mark : QPushButton
     words : QLabel
         Which fit is meant, and what was marked.
+    preferred : dict or None
+        Report of the fit that the other views show.
     """
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = viewer
+        self.preferred: dict[str, Any] | None = None
+        self._suggested_for: dict[str, Any] | None = None
         self.shown = QComboBox()
         self.shown.addItems([HIDDEN, ABSOLUTE, RELATIVE])
         self.shown.setToolTip(
@@ -58,11 +62,13 @@ class UncertaintyView(QWidget):
         self.of = QComboBox()
         self.of.addItems(list(trust.DOUBTFUL))
         self.of.setToolTip(
+            "The image's range, from its 0.5th to its 99.5th percentile: for pictures, whose dark parts are "
+            "no less certain. Suggested after a run with Gaussian noise, at 5 %.\n"
             "The pixel's value: for counts above a background of 0; at 20 % a value stands 5 standard "
-            "deviations above nothing. The image's range: for pictures, whose dark parts are no less certain."
+            "deviations above nothing. Suggested after a run with Poisson noise."
         )
         self.of.currentTextChanged.connect(self._suggest)
-        self._suggest(trust.OF_VALUE)
+        self._suggest(self.of.currentText())
         self.mark = QPushButton("Mark pixels not to be trusted")
         self.mark.setToolTip("Add a Labels layer: 1 where the uncertainty is above the limit, else 0.")
         self.words = QLabel()
@@ -82,15 +88,22 @@ class UncertaintyView(QWidget):
     def _suggest(self, of: str) -> None:
         self.percent.setValue(trust.DOUBTFUL[of])
 
+    def _found(self) -> dict[str, Layer]:
+        return family.in_view(self._viewer, self.preferred)
+
     def refresh(self) -> None:
         """Say which fit is meant, and how its uncertainty is shown."""
-        found = family.in_view(self._viewer)
+        found = self._found()
         there = "uncertainty" in found and "deblurred" in found
         for widget in (self.shown, self.percent, self.of, self.mark):
             widget.setEnabled(there)
         if not there:
             self.words.setText("No uncertainty yet: it comes at the end of a run (not with method dip).")
             return
+        report = found["deblurred"].metadata[layers.METADATA_KEY]
+        if report is not self._suggested_for:  # what is chosen for this fit stays
+            self._suggested_for = report
+            self.of.setCurrentText(trust.suited(report.get("noise", "gaussian")))
         visible = [role for role in ("relative", "uncertainty") if role in found and found[role].visible]
         name = {"relative": RELATIVE, "uncertainty": ABSOLUTE}[visible[0]] if visible else HIDDEN
         self.shown.setCurrentText(name)
@@ -99,7 +112,7 @@ class UncertaintyView(QWidget):
         )
 
     def _show(self, _index: int) -> None:
-        found, choice = family.in_view(self._viewer), self.shown.currentText()
+        found, choice = self._found(), self.shown.currentText()
         if "uncertainty" not in found or "deblurred" not in found:
             return
         if choice == RELATIVE and "relative" not in found:
@@ -109,7 +122,7 @@ class UncertaintyView(QWidget):
         found["uncertainty"].visible = choice == ABSOLUTE
 
     def _mark(self) -> None:
-        found, percent, of = family.in_view(self._viewer), self.percent.value(), self.of.currentText()
+        found, percent, of = self._found(), self.percent.value(), self.of.currentText()
         if "uncertainty" in found and "deblurred" in found:
             limit = f"{percent:g}\N{NO-BREAK SPACE}% of {of}"
             self._compute(

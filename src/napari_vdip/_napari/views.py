@@ -1,4 +1,8 @@
-"""What is seen of a fit beside its layers: kernel, curve and uncertainty, in tabs that one run opens."""
+"""What is seen of a fit beside its layers: kernel, curve and uncertainty, in tabs that one run opens.
+
+While a run is at work they show it. Else they follow the layers: they show the fit of the selected
+layer, and what Undo takes away from the layers goes from them too.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QSpinBox, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QSizePolicy,
+    QSpinBox,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_vdip import kernelfile
 from napari_vdip._napari import family
@@ -14,6 +27,8 @@ from napari_vdip._napari.colours import Colours
 from napari_vdip._napari.cursor import CursorStatus
 from napari_vdip._napari.curve import CurveView
 from napari_vdip._napari.kernel_view import KernelView
+from napari_vdip._napari.layers import METADATA_KEY
+from napari_vdip._napari.seen import Album, Seen
 from napari_vdip._napari.uncertainty_view import UncertaintyView
 from napari_vdip.psf import PixelSize
 from napari_vdip.result import History
@@ -47,8 +62,9 @@ class Views(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self._result: Result | None = None
-        self._closed = False
+        self._seen: Seen | None = None
+        self._album = Album()
+        self._closed = self._at_work = False
         self._name, self._pixel_size, self._shown_at = "image", PixelSize(), -float("inf")
         self.kernel, self.curve = KernelView(), CurveView()
         self.uncertainty = UncertaintyView(viewer)
@@ -59,12 +75,14 @@ class Views(QWidget):
         self.slice.valueChanged.connect(self._draw)
         self.tabs.currentChanged.connect(self._draw)
         self.kernel.save.clicked.connect(self._save)
-        viewer.layers.selection.events.active.connect(self._selected)
+        for event in self._events():
+            event.connect(self.follow)
         viewer.events.theme.connect(self._paint)
         self._paint()
 
     def _arrange(self) -> None:
         self.tabs = QTabWidget()
+        self.tabs.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         for name, view in (
             ("Kernel", self.kernel),
             ("Curve", self.curve),
@@ -88,16 +106,25 @@ class Views(QWidget):
         layout.addWidget(self.tabs)
         self.setVisible(False)
 
+    def _events(self) -> tuple[Any, ...]:
+        """List what tells that other layers are looked at."""
+        layers = self._viewer.layers
+        return layers.selection.events.active, layers.events.inserted, layers.events.removed
+
     def begin(self, name: str, pixel_size: PixelSize) -> None:
         """Prepare for a run on a layer of some name and size of its pixels."""
         self._name, self._pixel_size = name, pixel_size
+
+    def start(self) -> None:
+        """Show what is offered from now on, whatever is selected."""
+        self._at_work = True
         self._enable(False)
 
     def offer(self, progress: Progress) -> None:
         """Show a snapshot, unless the last one has been there for less than `INTERVAL`."""
         if time.monotonic() - self._shown_at < INTERVAL:
             return
-        self._take(progress.result)
+        self._take(Seen.of(progress.result, self._name, self._pixel_size))
         with_signals = self.slice.blockSignals(True)
         self.slice.setValue(progress.slice_index + 1)  # follows the work
         self.slice.blockSignals(with_signals)
@@ -106,20 +133,45 @@ class Views(QWidget):
 
     def finish(self, result: Result) -> None:
         """Show what came out at the end or at a halt."""
-        self._take(result)
+        seen = Seen.of(result, self._name, self._pixel_size)
+        self._album.keep(seen)
+        self._take(seen)
+        self._draw()
+
+    def end(self) -> None:
+        """Follow the layers again: the run is over, with a result or without."""
+        self._at_work = False
         self._enable(True)
+        self.follow()
+
+    def follow(self, *_: Any) -> None:
+        """Show the fit of the layers that are looked at; nothing where there is none."""
+        if self._at_work:
+            if self.uncertainty.isVisible():
+                self.uncertainty.refresh()
+            return
+        found = family.in_view(self._viewer, self._seen.report if self._seen else None)
+        if not found:
+            self._seen = None
+            self.setVisible(False)
+            return
+        report = next(iter(found.values())).metadata[METADATA_KEY]
+        seen = self._album.find(report)
+        if seen is not None and seen is not self._seen:
+            self._take(seen)
         self._draw()
 
     def kernel_layer(self) -> Layer | None:
         """Layer of the kernel that is shown, a new one for a slice; None if it is not in the viewer."""
-        if self._result is None:
+        seen = self._seen
+        if seen is None:
             return None
-        layer = family.of_report(self._viewer, self._result.report).get("kernel")
+        layer = family.of_report(self._viewer, seen.report).get("kernel")
         if layer is None or layer.ndim == 2:
             return layer
-        size, active = self._pixel_size, self._viewer.layers.selection.active
+        size, active = seen.pixel_size, self._viewer.layers.selection.active
         alone = self._viewer.add_image(
-            self._shown_kernel(self._result),
+            self._shown_kernel(seen),
             name=f"{layer.name} of slice {self.slice.value()}",
             scale=(size.height, size.width),
             units=(size.unit, size.unit),
@@ -134,42 +186,39 @@ class Views(QWidget):
             return
         self._closed = True
         self._cursor.close()
-        self._viewer.layers.selection.events.active.disconnect(self._selected)
+        for event in self._events():
+            event.disconnect(self.follow)
         self._viewer.events.theme.disconnect(self._paint)
 
     def _enable(self, done: bool) -> None:
         self.kernel.use.setEnabled(done)
         self.kernel.save.setEnabled(done)
 
-    def _take(self, result: Result) -> None:
-        self._result = result
-        count = int(np.prod(result.kernel.shape[:-2], dtype=int))
+    def _take(self, seen: Seen) -> None:
+        self._seen, self.uncertainty.preferred = seen, seen.report
+        count = int(np.prod(seen.kernel.shape[:-2], dtype=int))
         self.slice.setMaximum(count)
         self._slice_row.setVisible(count > 1)
         self.setVisible(True)
 
     def _draw(self, *_: Any) -> None:
         """Renew the tab in front; the others when they come there."""
-        if self._result is None:
+        seen, number = self._seen, self.slice.value() - 1
+        if seen is None:
             return
-        result, number = self._result, self.slice.value() - 1
         view = (self.kernel, self.curve, self.uncertainty)[self.tabs.currentIndex()]
         if view is self.kernel:
-            self.kernel.show_kernel(self._shown_kernel(result), self._pixel_size)
+            self.kernel.show_kernel(self._shown_kernel(seen), seen.pixel_size)
         elif view is self.curve:
-            self.curve.show_history(of_slice(result, number), result.report.get("noise_std", 0.0))
+            self.curve.show_history(of_slice(seen, number), seen.report.get("noise_std", 0.0))
         else:
             self.uncertainty.refresh()
 
-    def _shown_kernel(self, result: Result) -> npt.NDArray[np.float32]:
+    def _shown_kernel(self, seen: Seen) -> npt.NDArray[np.float32]:
         """Kernel of the slice that is shown, (h, w)."""
-        kernels = result.kernel.reshape(-1, *result.kernel.shape[-2:])  # (slices, Kh, Kw)
+        kernels = seen.kernel.reshape(-1, *seen.kernel.shape[-2:])  # (slices, Kh, Kw)
         kernel: npt.NDArray[np.float32] = kernels[self.slice.value() - 1]
         return kernel
-
-    def _selected(self, *_: Any) -> None:
-        if self.tabs.currentWidget() is not None and self.uncertainty.isVisible():
-            self.uncertainty.refresh()
 
     def _paint(self, *_: Any) -> None:
         colours = Colours.of_theme(self._viewer.theme)
@@ -178,26 +227,27 @@ class Views(QWidget):
 
     def _save(self) -> None:
         """Ask for a file and write the kernel into it."""
-        if self._result is None:
+        seen = self._seen
+        if seen is None:
             return
         path, _ = QFileDialog.getSaveFileName(
-            self, "Save kernel", f"{self._name}_kernel.tif", "TIFF (*.tif *.tiff)"
+            self, "Save kernel", f"{seen.name}_kernel.tif", "TIFF (*.tif *.tiff)"
         )
         if not path:
             return
         try:
-            written = kernelfile.save(path, self._result.kernel, self._pixel_size, self._result.report)
+            written = kernelfile.save(path, seen.kernel, seen.pixel_size, seen.report)
         except OSError as error:
             self.kernel.words.setText(f"Cannot write {path}: {error.strerror or error}")
             return
         self.kernel.words.setText(f"Written: {written[0]} and {written[1].name}")
 
 
-def of_slice(result: Result, number: int) -> History:
+def of_slice(seen: Seen, number: int) -> History:
     """Part of a stack's history that belongs to one slice; all of it for a single image."""
-    lengths = [part["steps"] for part in result.report.get("slices", ())]
+    lengths = [part["steps"] for part in seen.report.get("slices", ())]
     if not lengths:
-        return result.history
+        return seen.history
     start, stop = sum(lengths[:number]), sum(lengths[: number + 1])
     columns = ("steps", "objective", "misfit", "kernel_change", "seconds")
-    return History(*(getattr(result.history, name)[start:stop] for name in columns))
+    return History(*(getattr(seen.history, name)[start:stop] for name in columns))

@@ -83,7 +83,7 @@ class DeblurWidget(Container[Widget]):
         self._advanced.insert(self._advanced.index(self._options["kernel"]) + 1, self._load_button)
         buttons = [*self._buttons.all, *self._setup.buttons]
         super().__init__(widgets=[*above, *self._advanced, *buttons])
-        self._kernel_note = ""
+        self._kernel_note = self._told = ""
         self.views, self.advice = Views(viewer), Advice(self._try)
         self._arrange(toggle_at=len(above))
         self._connect()
@@ -155,7 +155,7 @@ class DeblurWidget(Container[Widget]):
         layout.addLayout(row)
         for shown in (self.status, self.advice, self.views):
             layout.addWidget(shown)
-        scrolling.make_scrollable(self.native)
+        self._area = scrolling.make_scrollable(self.native)
 
     def _unfold(self, unfolded: bool) -> None:
         self.fold.setArrowType(Qt.ArrowType.DownArrow if unfolded else Qt.ArrowType.RightArrow)
@@ -248,7 +248,7 @@ class DeblurWidget(Container[Widget]):
             on_progress=self._progressed,
             on_result=self._reached,
             on_error=self._failed,
-            on_end=self._enable,
+            on_end=self._ended,
         )
         if self._job is not None:
             self._job.release()
@@ -260,8 +260,10 @@ class DeblurWidget(Container[Widget]):
     def _go(self, job: Job, word: str) -> None:
         self.progress_bar.setRange(0, 0)
         self.status.setText(word)
+        self.views.start()
         job.start()
         self._enable()
+        self._area.ensureWidgetVisible(self.status)  # in a low window it may be below the fold
 
     def _continue(self) -> None:
         if self._job is not None and self._job.paused:
@@ -274,9 +276,18 @@ class DeblurWidget(Container[Widget]):
             self._enable()
 
     def _undo(self) -> None:
-        if self._job is not None and not self._job.running:
-            self._job.undo()
-            self._enable()
+        job = self._job
+        if job is None or job.running:
+            return
+        job.undo()
+        if job.undone:
+            self._told = self.status.text()
+            self.status.setText("Undone: the layers are as before the run. Redo brings its result back.")
+        else:
+            self.status.setText(self._told)
+        self.advice.setVisible(bool(self.advice.buttons) and not job.undone)
+        self.views.follow()
+        self._enable()
 
     def _reuse(self, widened: Callable[[Task, Any], Task]) -> None:
         """Run on more of the image with the kernel that was found."""
@@ -298,11 +309,18 @@ class DeblurWidget(Container[Widget]):
         return with_threads(Options.from_keywords(rgb=bool(image.rgb), **values))
 
     def _progressed(self, progress: Progress) -> None:
-        self.progress_bar.setRange(0, progress.steps)
-        self.progress_bar.setValue(progress.step)
+        bar = self.progress_bar
+        bar.setUpdatesEnabled(False)  # else it draws at once, and all else with it that waits to be drawn
+        bar.setRange(0, progress.steps)
+        bar.setValue(progress.step)
+        bar.setUpdatesEnabled(True)
         if self._job is not None and not self._job.stopping:
             self.status.setText(message(progress))
         self.views.offer(progress)
+
+    def _ended(self) -> None:
+        self.views.end()
+        self._enable()
 
     def _reached(self, result: Result | None) -> None:
         if result is None:

@@ -403,7 +403,9 @@ class Program(nn.Module):
         else:
             noise = self.noise_var + (self.model_error * self.contrast).square()
             precision = self.weight.square() / noise
-            guess = ((0.6 * self.contrast).square() + 100.0 * self.noise_var).reciprocal()
+            apart = (self.mean - self.generated).square()
+            near, noisy = (0.6 * self.contrast).square(), 100.0 * self.noise_var
+            guess = (near + noisy + apart).reciprocal()
             loose = self.slope_var
             v = gradient_precision(
                 dv(self.mean).square() + 0.5 * (loose[:, 1:] + loose[:, :-1]), self.contrast
@@ -416,11 +418,11 @@ class Program(nn.Module):
             )
             seen = Blur(self.kernel, precision).adjoint(precision)
             seen = seen.clamp_min(0.01 * seen.max())
-            spread = Spread(self.kernel, 0.25 * neighbour_sum(v, h) / seen, guess / seen.mean())
+            spread = Spread(self.kernel, 0.25 * neighbour_sum(v, h) / seen, guess.mean() / seen.mean())
             self.slope_var.copy_(spread.gradient() / seen)
             self.var.copy_(spread.pixel() / seen)
-            apart = gaussian_filter((self.mean - self.generated).square())
-            self.std.copy_((0.5 * self.var + 0.3 * apart).sqrt().clamp_max(math.sqrt(self.widest)))
+            doubt = near / (near + noisy) * gaussian_filter((self.mean - self.generated).square())
+            self.std.copy_((0.5 * self.var + 0.3 * doubt).sqrt().clamp_max(math.sqrt(self.widest)))
         blurred = blur(self.mean, self.kernel, self.by_fft)
         misfit = ((blurred - self.y) * self.weight).square().mean().sqrt()
         agreed = torch.where(self.weight > 0, blurred, self.y)

@@ -32,12 +32,19 @@ def dh_adjoint(x: Tensor) -> Tensor:
     return F.pad(x, [1, 0]) - F.pad(x, [0, 1])
 
 
-def gradient_precision(square: Tensor, contrast: Tensor) -> Tensor:
-    """Precision of each gradient under the prior's quadratic bound; contrast is the image's std.
+def penalty(square: Tensor, contrast: Tensor) -> Tensor:
+    """Negative logarithm of the prior of a gradient, from its expected square.
 
-    In units of the contrast c, the prior is ``exp(-1.6 |d / c|^0.8)``, an exponent that natural images
-    have (0.5 to 0.8). The bound is taken where the gradient's expected square is `square`, its own
-    variance included; gradients below 0.002 c count as flat.
+    In units of the contrast c, the image's std, the prior is ``exp(-1.6 |d / c|^0.8)``, an exponent
+    that natural images have (0.5 to 0.8); gradients below 0.002 c count as flat.
+    """
+    return 1.6 * (square / contrast.square() + 0.002 * 0.002).pow(0.4)
+
+
+def gradient_precision(square: Tensor, contrast: Tensor) -> Tensor:
+    """Precision of each gradient under the quadratic bound of `penalty`.
+
+    The bound is taken where the gradient's expected square is `square`, its own variance included.
     """
     u = square / contrast.square() + 0.002 * 0.002
     return 1.6 * 0.8 * u.pow(0.4 - 1.0) / contrast.square()
@@ -109,8 +116,8 @@ def improve_image(
     kernel : Tensor, (Kh, Kw)
     v, h : Tensor, (c, h - 1, w) and (c, h, w - 1)
         Precision of each gradient.
-    guess, guess_precision : Tensor, (c, h, w) and ()
-        Another estimate of the image, and g.
+    guess, guess_precision : Tensor, (c, h, w)
+        Another estimate of the image, and g; () for a g that is the same everywhere.
     steps : int
     """
     model = Blur(kernel, precision)

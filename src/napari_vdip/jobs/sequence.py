@@ -1,0 +1,67 @@
+"""The missing units of a job, one after the other, in this process."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from napari_vdip.jobs.job import Job
+    from napari_vdip.result import Progress
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a job is.
+
+    Attributes
+    ----------
+    unit : int
+        The unit at work.
+    progress : Progress
+        Counted over the whole job; its result is that of the unit alone.
+    """
+
+    unit: int
+    progress: Progress
+
+
+def run(job: Job) -> Generator[Step, None, None]:
+    """Do the units that are missing; each is on the disk before the next one is begun.
+
+    Yields
+    ------
+    Step
+        As often as the fit tells of itself. The generator may be closed at any of them: the unit
+        at work is then not kept.
+
+    Raises
+    ------
+    VdipError
+        As `Job.fit` and `Job.keep`.
+    """
+    todo, started = job.missing, time.perf_counter()
+    for place, number in enumerate(todo):
+        fit = job.fit(number)
+        while True:
+            try:
+                progress = next(fit)
+            except StopIteration as end:
+                job.keep(number, end.value)
+                break
+            if job.total > 1:
+                elapsed = time.perf_counter() - started
+                share = (place + progress.step / progress.steps) / len(todo)
+                progress = replace(
+                    progress,
+                    step=(job.total - len(todo) + place) * progress.steps + progress.step,
+                    steps=job.total * progress.steps,
+                    slice_index=number,
+                    slices=job.total,
+                    seconds=elapsed,
+                    seconds_left=elapsed / share - elapsed,
+                )
+            yield Step(number, progress)
