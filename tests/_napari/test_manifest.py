@@ -34,7 +34,7 @@ def test_the_manifest_is_found_at_the_root_too():
     assert (ROOT / "napari.yaml").resolve() == ROOT / "src" / "napari_vdip" / "napari.yaml"
 
 
-def test_fits_files_are_opened_by_this_plugin(manifest):
-    readers = manifest.contributions.readers
-    assert [reader.command for reader in readers] == ["napari-vdip.read"]
-    assert {"*.fits", "*.fit", "*.fts"} <= set(readers[0].filename_patterns)
+def test_models_and_fits_files_are_opened_by_this_plugin(manifest):
+    patterns = {reader.command: set(reader.filename_patterns) for reader in manifest.contributions.readers}
+    assert patterns["napari-vdip.read_model"] == {"*.pt", "*.onnx"}
+    assert {"*.fits", "*.fit", "*.fts"} <= patterns["napari-vdip.read_fits"]
