@@ -108,7 +108,7 @@ def test_a_damaged_tiff_is_read_or_told(at, by, cut, tmp_path):
 def test_a_size_that_cannot_be_is_told(tmp_path, monkeypatch):
     """Found by changing a byte of the width: an array of 24 GiB was asked for."""
 
-    def huge(_path):
+    def huge(_path, _lazy):
         raise MemoryError("Unable to allocate 23.8 GiB")
 
     monkeypatch.setattr("napari_vdip.files.read_tiff", huge)
