@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _SIDE = 192  # px; as much of an image is looked at: more costs time and changes little
 _FINE = 3  # points a pixel, either way, over which a kernel is averaged
+_SCALES = (1.4, 2.0)  # of the prior, in units of the contrast: few photons ask for the wider one
 _MODEL_ERROR = 0.01  # of the contrast, as in the polish
 _GRID = 128  # samples of a pupil, either way
 
@@ -111,28 +112,28 @@ def fit(frame: Frame, name: str, size: tuple[int, int]) -> Found:
     y, weight = frame.y[part], frame.weight[part]
     contrast = float(frame.y[frame.weight > 0].std())
     precision = weight**2 / (frame.noise_std**2 + (_MODEL_ERROR * contrast) ** 2)
-    evidence = Evidence(
-        torch.from_numpy(np.ascontiguousarray(y)),
-        torch.from_numpy(np.ascontiguousarray(precision, dtype=np.float32)),
-        torch.tensor(contrast),
-        size,
-    )
+    tensors = [torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)) for values in (y, precision)]
 
-    def energy(values: Floats) -> float:
-        kernel = family.draw(np.asarray(values, dtype=np.float64), size)
-        return evidence(torch.from_numpy(kernel.astype(np.float32)))
+    def search(scale: float) -> tuple[float, float, Callable[[Floats], float]]:
+        """Find the best round kernel under a prior of this scale: energy, log width, and how to ask."""
+        evidence = Evidence(tensors[0], tensors[1], torch.tensor(scale * contrast), size)
 
-    widths = np.geomspace(0.4, max(1.0, min(size) / 4), 6)
-    coarse = [energy(family.start(width)) for width in widths]
-    best = int(np.argmin(coarse))
-    low, high = widths[max(best - 1, 0)], widths[min(best + 1, len(widths) - 1)]
-    width = minimize_scalar(
-        lambda at: energy(family.start(math.exp(at))),
-        bounds=(math.log(low), math.log(high)),
-        method="bounded",
-        options={"maxiter": 8},
-    ).x
-    start = family.start(math.exp(float(width)))
+        def energy(values: Floats) -> float:
+            kernel = family.draw(np.asarray(values, dtype=np.float64), size)
+            return evidence(torch.from_numpy(kernel.astype(np.float32)))
+
+        widths = np.geomspace(0.4, max(1.0, min(size) / 4), 6)
+        best = int(np.argmin([energy(family.start(width)) for width in widths]))
+        found = minimize_scalar(
+            lambda at: energy(family.start(math.exp(at))),
+            bounds=np.log(widths[[max(best - 1, 0), min(best + 1, len(widths) - 1)]]),
+            method="bounded",
+            options={"maxiter": 8},
+        )
+        return float(found.fun), float(found.x), energy
+
+    _, width, energy = min((search(scale) for scale in _SCALES), key=lambda found: found[0])
+    start = family.start(math.exp(width))
     simplex = np.stack([start, *(start + np.diag(family.steps))])
     options = {"initial_simplex": simplex, "maxfev": 20 * len(start), "xatol": 0.01, "fatol": 0.5}
     values = minimize(energy, start, method="Nelder-Mead", options=options).x

@@ -26,14 +26,14 @@ class Evidence:
     precision : Tensor, (c, H, W)
         Reciprocal of each pixel's noise variance; 0: takes no part.
     contrast : Tensor, ()
-        Standard deviation of the image.
+        Scale of the prior: of the order of the image's standard deviation, rather twice that, as
+        sharp gradients are steeper than blurred ones. Evidences of two scales can be compared.
     kernel_size : (int, int)
         Height and width of the kernels.
     """
 
     def __init__(self, y: Tensor, precision: Tensor, contrast: Tensor, kernel_size: tuple[int, int]) -> None:
-        # Sharp gradients are steeper than blurred ones.
-        self.y, self.precision, self.contrast = y, precision, 2.0 * contrast
+        self.y, self.precision, self.contrast = y, precision, contrast
         height, width = kernel_size
         room = [width // 2, width - 1 - width // 2, height // 2, height - 1 - height // 2]
         self.image = F.pad(y, room, mode="replicate")
@@ -63,7 +63,8 @@ class Evidence:
         energy = energy + penalty(self._square(dv(x), loose, 1), self.contrast).sum()
         energy = energy + penalty(self._square(dh(x), loose, 2), self.contrast).sum()
         energy = energy + 0.5 * (spread.log_precision() + seen.log()).sum()
-        found = float(energy)
+        # What normalises the prior: its volume grows with its scale in each of the image's dimensions.
+        found = float(energy + x.numel() * self.contrast.log())
         if found < self.least:
             self.least, self.image = found, x
         return found
