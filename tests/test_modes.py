@@ -55,6 +55,13 @@ def test_a_kernel_that_drifts(stack):
     np.testing.assert_allclose(result.kernel.sum((1, 2)), 1.0, rtol=1e-5)
 
 
+def test_a_kernel_of_a_family_stays_one_while_it_drifts(stack):
+    result = deblur(stack[:3], kernel_mode="warm", kernel_family="gaussian", **QUICK)
+    assert result.report["kernel_from"] == [2]
+    for kernel in result.kernel:
+        np.testing.assert_allclose(kernel, kernel[::-1, ::-1], atol=1e-6)
+
+
 @pytest.mark.parametrize("mode", ["shared", "warm"])
 def test_same_seed_same_stack(stack, mode):
     one, two = (deblur(stack, kernel_mode=mode, **QUICK) for _ in range(2))

@@ -284,11 +284,13 @@ def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[P
 
 
 def _with_family(setting: Setting, frame: arrays.Frame) -> Setting:
-    """Find the kernel where it is one of a family: the fit holds it."""
+    """Find the kernel where it is one of a family: it is held, also where another one would be followed."""
     name = setting.options.family_used
-    if name == "free" or setting.near is not None:
+    if name == "free" or (setting.near is not None and not setting.follow):
         return setting
     found = family.fit(frame, name, setting.kernel_size)
+    if setting.near is not None:
+        return replace(setting, near=found.kernel, follow=False, kernel_numbers=found.numbers)
     return replace(setting, kernel=found.kernel, kernel_numbers=found.numbers)
 
 
