@@ -242,7 +242,7 @@ def _moffat(values: Floats, size: tuple[int, int]) -> Floats:
 
 
 def _beta(values: Floats) -> float:
-    return 1 + math.exp(min(max(float(values[3]), -3.0), 3.0))
+    return 1 + math.exp(min(max(float(values[3]), math.log(1.5)), 3.0))  # air: 2.5 to 5
 
 
 def _tell_moffat(values: Floats) -> tuple[float, ...]:
