@@ -243,7 +243,7 @@ def solve(
 
 def frame_of(plane: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, options: Options) -> arrays.Frame:
     """Prepare an image as the options say, see `arrays.frame`."""
-    return arrays.frame(plane, mask, options.rgb, options.noise_used == "poisson", options.defects)
+    return arrays.frame(plane, mask, options.rgb, options.noise == "poisson", options.defects)
 
 
 def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progress, None, Result]:
@@ -405,7 +405,7 @@ def _report(fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, seco
             "python": platform.python_version(),
         },
         "method": options.method_used,
-        "noise": options.noise_used,
+        "noise": options.noise,
         "preset": asdict(preset),
         "kernel_size": list(setting.kernel_size),
         "kernel_size_reason": setting.kernel_size_reason,
