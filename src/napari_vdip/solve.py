@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import napari_vdip
-from napari_vdip import arrays, diagnosis, family
+from napari_vdip import arrays, diagnosis, family, heap
 from napari_vdip.core.compile import Way, runner, scripting_available
 from napari_vdip.core.program import Plan
 from napari_vdip.core.smooth import smooth_image
@@ -249,7 +249,7 @@ def frame_of(plane: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, option
 def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progress, None, Result]:
     """Deblur one image that is prepared already, as `solve` does."""
     threads = setting.options.threads
-    with _torch_errors(frame.y.shape):
+    with _torch_errors(frame.y.shape), heap.kept():
         started, chunk = time.perf_counter(), 1
         with _threads(threads):
             setting = _with_family(setting, frame)
