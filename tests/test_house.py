@@ -34,6 +34,7 @@ ROOMS = (
     "estimate",
     "defects",
     "arrays",
+    "optics",
     "family",
     "modes",
     "starts",

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import napari_vdip
-from napari_vdip import arrays, diagnosis, family
+from napari_vdip import arrays, diagnosis, family, optics
 from napari_vdip.core.compile import Way, runner, scripting_available
 from napari_vdip.core.program import Plan
 from napari_vdip.core.smooth import smooth_image
@@ -288,7 +288,8 @@ def _with_family(setting: Setting, frame: arrays.Frame) -> Setting:
     name = setting.options.family_used
     if name == "free" or (setting.near is not None and not setting.follow):
         return setting
-    found = family.fit(frame, name, setting.kernel_size)
+    known = optics.of_options(setting.options, setting.kernel_size)
+    found = family.fit(frame, name, setting.kernel_size, known)
     if setting.near is not None:
         return replace(setting, near=found.kernel, follow=False, kernel_numbers=found.numbers)
     return replace(setting, kernel=found.kernel, kernel_numbers=found.numbers)

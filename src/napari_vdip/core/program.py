@@ -22,8 +22,6 @@ from napari_vdip.core.objective import (
     correlation_gain,
     data_spread,
     data_term,
-    dh,
-    dv,
     entropy,
     extreme_prior,
     gaussian_filter,
@@ -38,9 +36,9 @@ from napari_vdip.core.refine import (
     Blur,
     KernelFit,
     drop_weak,
-    gradient_precision,
     improve_image,
     neighbour_sum,
+    polish_weights,
 )
 from napari_vdip.core.spread import Spread
 
@@ -403,15 +401,9 @@ class Program(nn.Module):
         else:
             noise = self.noise_var + (self.model_error * self.contrast).square()
             precision = self.weight.square() / noise
-            apart = (self.mean - self.generated).square()
             near, noisy = (0.6 * self.contrast).square(), 100.0 * self.noise_var
-            guess = (near + noisy + apart).reciprocal()
-            loose = self.slope_var
-            v = gradient_precision(
-                dv(self.mean).square() + 0.5 * (loose[:, 1:] + loose[:, :-1]), self.contrast
-            )
-            h = gradient_precision(
-                dh(self.mean).square() + 0.5 * (loose[:, :, 1:] + loose[:, :, :-1]), self.contrast
+            v, h, guess = polish_weights(
+                self.mean, self.generated, self.slope_var, self.contrast, self.noise_var
             )
             self.mean.copy_(
                 improve_image(self.mean, self.y, precision, self.kernel, v, h, self.generated, guess, 20)

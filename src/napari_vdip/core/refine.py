@@ -92,6 +92,33 @@ class Blur:
         return self.adjoint(self.precision * self.forward(x))
 
 
+def polish_weights(
+    image: Tensor, generated: Tensor, slope_var: Tensor, contrast: Tensor, noise_var: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Precisions that the polish gives to gradients and to the networks' image.
+
+    Parameters
+    ----------
+    image, generated : Tensor, (c, h, w)
+        As of now, and by the networks.
+    slope_var : Tensor, (c, h, w)
+        Variance of a gradient around each pixel.
+    contrast, noise_var : Tensor, ()
+
+    Returns
+    -------
+    v, h : Tensor, (c, h - 1, w) and (c, h, w - 1)
+        Of the differences, at their expected squares.
+    guess : Tensor, (c, h, w)
+        Of the networks' image: an outlier counts less, and all of it where there was much noise to fit.
+    """
+    down = dv(image).square() + 0.5 * (slope_var[:, 1:] + slope_var[:, :-1])
+    across = dh(image).square() + 0.5 * (slope_var[:, :, 1:] + slope_var[:, :, :-1])
+    near, noisy = (0.6 * contrast).square(), 100.0 * noise_var
+    guess = (near + noisy + (image - generated).square()).reciprocal()
+    return gradient_precision(down, contrast), gradient_precision(across, contrast), guess
+
+
 def improve_image(
     x: Tensor,
     y: Tensor,
