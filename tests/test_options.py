@@ -34,6 +34,7 @@ def test_defaults_are_the_contract():
         "pixel_size": None,
         "kernel": None,
         "kernel_fixed": True,
+        "kernel_draws": 4,
         "kernel_mode": "each",
         "tile": None,
         "device": "auto",
@@ -81,6 +82,7 @@ def test_the_bounded_options_are_these():
         "fried_parameter",
         "wavelength",
         "pixel_size",
+        "kernel_draws",
     }
 
 

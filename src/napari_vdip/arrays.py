@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # Room for what a sharp image has beyond the blurred one, as a share of the blurred range.
 _ROOM_BELOW, _ROOM_ABOVE = 0.1, 0.5
 _MOST_WEIGHT = 10.0  # dark pixels are not to rule the fit
+# Of a pixel's light: what one kernel for the whole image, on whole pixels, leaves unexplained. Without it a bright
+# star, which detectors do not record that exactly, decides alone.
+_MODEL_ERROR = 0.02
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def frame(
         The last axis holds colours, and opacity where there are four.
     poisson : bool
         Weigh pixels by a variance that grows linearly with their brightness; both numbers of the
-        line are read from the image.
+        line are read from the image. Beyond it a pixel is trusted to 2 % of its light.
 
     Raises
     ------
@@ -133,9 +136,10 @@ def frame(
     y = np.stack([_filled(v, k) for v, k in zip(values, keep, strict=True)])
     weight = keep.astype(np.float32)
     if poisson:
-        variance = np.stack([_variance(v, k) for v, k in zip(y, keep, strict=True)])
+        variance, light = (np.stack(both) for both in zip(*map(_variance_and_light, y, keep), strict=True))
         noise = math.sqrt(float(variance[keep].mean()))
-        weight *= np.minimum(noise / np.sqrt(variance), _MOST_WEIGHT).astype(np.float32)
+        doubt = np.sqrt(variance + (_MODEL_ERROR * light) ** 2)
+        weight *= np.minimum(noise / doubt, _MOST_WEIGHT).astype(np.float32)
     else:
         noise = float(np.median([estimate.noise_std(v, k) for v, k in zip(y, keep, strict=True)]))
     return Frame(y, weight, noise, scale, offset, alpha, found)
@@ -165,7 +169,11 @@ def _filled(values: npt.NDArray[np.float64], keep: npt.NDArray[np.bool_]) -> Flo
     return result
 
 
-def _variance(y: FloatArray, keep: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Variance of each pixel's noise, from its surroundings' brightness."""
+def _variance_and_light(
+    y: FloatArray, keep: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Variance of each pixel's noise, from its surroundings' brightness, and its light over the darkest."""
     model = estimate.noise_model(y, keep)
-    return model.variance(cv2.GaussianBlur(y, (0, 0), 2.0))
+    variance = model.variance(cv2.GaussianBlur(y, (0, 0), 2.0))
+    light = np.maximum(cv2.GaussianBlur(y, (0, 0), 1.0) - model.ground, 0.0)
+    return variance, light.astype(np.float64)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_vdip import optics
+from napari_vdip import optics, stars
 from napari_vdip.core.evidence import Evidence
 from napari_vdip.opencv import cv2
 
@@ -28,8 +28,13 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 _SIDE = 192  # px; as much of an image is looked at: more costs time and changes little
+_MIDDLE = (0.0, 0.0)
 _FINE = 3  # points a pixel, either way, over which a kernel is averaged
 _SCALES = (1.4, 2.0)  # of the prior, in units of the contrast: few photons ask for the wider one
+# Energies are sums over pixels that do not know each other's errors. Divided by this the curvature tells
+# what widths are off by on simulated micrographs (docs/explanation/research.md).
+_TEMPERATURE = 100.0
+_ROUND = 0.3  # std of the logarithm of an ellipse's axes' ratio
 _MODEL_ERROR = 0.01  # of the contrast, as in the polish
 # Waves, where a search begins whose cutoff is known: the energy has several minima. A point's image is the
 # same with all signs changed.
@@ -66,6 +71,8 @@ class Found:
         Sums to 1, centred.
     numbers : dict of Number
         What describes it, by name.
+    source : str
+        What tells it, for the report.
     moved : tuple of ndarray, (Kh, Kw) each
         Kernels one standard deviation away, a direction each, in which they are independent; the one that
         differs most comes first.
@@ -73,6 +80,7 @@ class Found:
 
     kernel: npt.NDArray[np.float32]
     numbers: dict[str, Number]
+    source: str = ""
     moved: tuple[npt.NDArray[np.float32], ...] = ()
 
 
@@ -83,7 +91,7 @@ class _Family:
     Attributes
     ----------
     draw : callable
-        Parameters and window to a kernel.
+        Parameters, window, and place in px from its middle (by default there) to a kernel.
     start : callable
         Parameters of the round one whose Gaussian core has about this std in px.
     steps : tuple of float
@@ -98,7 +106,7 @@ class _Family:
         Parameters to the energy, in nats, that they have whatever the image is.
     """
 
-    draw: Callable[[Floats, tuple[int, int]], Floats]
+    draw: Callable[..., Floats]
     start: Callable[[float], Floats]
     steps: tuple[float, ...]
     names: dict[str, str]
@@ -107,8 +115,10 @@ class _Family:
     unlikely: Callable[[Floats], float] = lambda values: 0.0
 
 
-def fit(frame: Frame, name: str, size: tuple[int, int], known: Optics | None = None) -> Found:
-    """Find the kernel of a family under which an image is most probable.
+def fit(
+    frame: Frame, name: str, size: tuple[int, int], known: Optics | None = None, sky: bool = False
+) -> Found:
+    """Find the kernel of a family: that of the stars, or the one under which an image is most probable.
 
     Parameters
     ----------
@@ -119,15 +129,44 @@ def fit(frame: Frame, name: str, size: tuple[int, int], known: Optics | None = N
         Height and width of the kernel's window.
     known : Optics, optional
         Instrument whose pupil it is.
+    sky : bool
+        Points are stars: where enough of them stand alone, they tell the kernel.
 
     Returns
     -------
     Found
     """
+    family = FAMILIES[name] if known is None else _instrument(known)
+    # A pupil takes long to draw.
+    most = 30 if known is None else 8
+    seen = stars.fit(frame, family.draw, family.start, size, most) if sky else None
+    if seen is not None:
+        return _found(family, size, seen.values, seen.cov, f"{seen.count} stars")
+    values, cov = _most_probable(frame, family, size)
+    return _found(family, size, values, cov, "evidence of the image")
+
+
+def _found(family: _Family, size: tuple[int, int], values: Floats, cov: Floats, source: str) -> Found:
+    """Describe the kernel with these parameters and their covariance."""
+    slopes = _slopes(family.tell, values)
+    errors = np.sqrt(np.einsum("pn,pq,qn->n", slopes, cov, slopes))
+    numbers = {
+        key: Number(float(value), float(error), unit)
+        for (key, unit), value, error in zip(family.names.items(), family.tell(values), errors, strict=True)
+    }
+    kernel = family.draw(values, size)
+    moved = [family.draw(values + move, size) for move in _directions(cov, family.steps)]
+    moved.sort(key=lambda other: -float(np.abs(other - kernel).sum()))
+    return Found(
+        kernel.astype(np.float32), numbers, source, tuple(other.astype(np.float32) for other in moved)
+    )
+
+
+def _most_probable(frame: Frame, family: _Family, size: tuple[int, int]) -> tuple[Floats, Floats]:
+    """Parameters, and their covariance, of the kernel under which an image is most probable."""
     import torch
     from scipy.optimize import minimize, minimize_scalar  # type: ignore[import-untyped]
 
-    family = FAMILIES[name] if known is None else _instrument(known)
     part = _richest(frame, max(_SIDE, 3 * max(size)))
     y, weight = frame.y[part], frame.weight[part]
     contrast = float(frame.y[frame.weight > 0].std())
@@ -140,7 +179,8 @@ def fit(frame: Frame, name: str, size: tuple[int, int], known: Optics | None = N
 
         def energy(values: Floats) -> float:
             kernel = family.draw(np.asarray(values, dtype=np.float64), size)
-            return evidence(torch.from_numpy(kernel.astype(np.float32))) + family.unlikely(values)
+            found = evidence(torch.from_numpy(kernel.astype(np.float32)))
+            return found / _TEMPERATURE + family.unlikely(values)
 
         if family.grid:
             energies = [energy(values) for values in family.grid]
@@ -157,19 +197,9 @@ def fit(frame: Frame, name: str, size: tuple[int, int], known: Optics | None = N
 
     _, start, energy = min((search(scale) for scale in _SCALES), key=lambda found: found[0])
     simplex = np.stack([start, *(start + np.diag(family.steps))])
-    options = {"initial_simplex": simplex, "maxfev": 20 * len(start), "xatol": 0.01, "fatol": 0.5}
+    options = {"initial_simplex": simplex, "maxfev": 20 * len(start), "xatol": 0.01, "fatol": 0.005}
     values = minimize(energy, start, method="Nelder-Mead", options=options).x
-    cov = _covariance(energy, values, family.steps)
-    slopes = _slopes(family.tell, values)
-    errors = np.sqrt(np.einsum("pn,pq,qn->n", slopes, cov, slopes))
-    numbers = {
-        key: Number(float(value), float(error), unit)
-        for (key, unit), value, error in zip(family.names.items(), family.tell(values), errors, strict=True)
-    }
-    kernel = family.draw(values, size)
-    moved = [family.draw(values + move, size) for move in _directions(cov, family.steps)]
-    moved.sort(key=lambda other: -float(np.abs(other - kernel).sum()))
-    return Found(kernel.astype(np.float32), numbers, tuple(other.astype(np.float32) for other in moved))
+    return values, _covariance(energy, values, family.steps)
 
 
 def _richest(frame: Frame, side: int) -> tuple[slice, slice, slice]:
@@ -245,12 +275,17 @@ def _ellipse(values: Floats) -> tuple[float, float, float]:
     return math.exp(0.5 * (a + apart)), math.exp(0.5 * (a - apart)), angle
 
 
-def _distance(values: Floats, size: tuple[int, int]) -> Floats:
-    """Squared distance from the middle in units of the ellipse."""
+def _unlikely_ellipse(values: Floats) -> float:
+    """Energy of an ellipse for not being round."""
+    return 0.5 * float(values[1] ** 2 + values[2] ** 2) / _ROUND**2
+
+
+def _distance(values: Floats, size: tuple[int, int], place: tuple[float, float]) -> Floats:
+    """Squared distance from a place in units of the ellipse."""
     a, b, c = values[:3]
     apart = math.hypot(b, c)
     even, odd = math.cosh(apart), (math.sinh(apart) / apart if apart > 1e-9 else 1.0)
-    rows, columns = _places(size)
+    rows, columns = (line - at for line, at in zip(_places(size), place, strict=True))
     # The inverse of a matrix exponential is that of the negative matrix.
     across = math.exp(-a) * (even - odd * b)
     along = math.exp(-a) * (even + odd * b)
@@ -258,8 +293,8 @@ def _distance(values: Floats, size: tuple[int, int]) -> Floats:
     return np.asarray(across * columns**2 + along * rows**2 + 2 * mixed * rows * columns, dtype=np.float64)
 
 
-def _gaussian(values: Floats, size: tuple[int, int]) -> Floats:
-    return _on_pixels(np.exp(-0.5 * _distance(values, size)))
+def _gaussian(values: Floats, size: tuple[int, int], place: tuple[float, float] = _MIDDLE) -> Floats:
+    return _on_pixels(np.exp(-0.5 * _distance(values, size, place)))
 
 
 def _tell_gaussian(values: Floats) -> tuple[float, ...]:
@@ -268,9 +303,9 @@ def _tell_gaussian(values: Floats) -> tuple[float, ...]:
     return factor * long, factor * short, angle
 
 
-def _moffat(values: Floats, size: tuple[int, int]) -> Floats:
+def _moffat(values: Floats, size: tuple[int, int], place: tuple[float, float] = _MIDDLE) -> Floats:
     """Draw the profile ``(1 + r^2)^-beta`` (Moffat, Astronomy and Astrophysics 3, 1969)."""
-    return _on_pixels((1 + _distance(values, size)) ** -_beta(values))
+    return _on_pixels((1 + _distance(values, size, place)) ** -_beta(values))
 
 
 def _beta(values: Floats) -> float:
@@ -283,10 +318,10 @@ def _tell_moffat(values: Floats) -> tuple[float, ...]:
     return factor * long, factor * short, angle, _beta(values)
 
 
-def _pupil(values: Floats, size: tuple[int, int]) -> Floats:
+def _pupil(values: Floats, size: tuple[int, int], place: tuple[float, float] = _MIDDLE) -> Floats:
     """Draw the image of a point through a round pupil."""
     cutoff, *waves = _pupil_numbers(values)
-    return optics.draw(size, cutoff, (waves[0], waves[1], waves[2]))
+    return optics.draw(size, cutoff, (waves[0], waves[1], waves[2]), place=place)
 
 
 def _pupil_numbers(values: Floats) -> tuple[float, float, float, float]:
@@ -312,9 +347,9 @@ def _instrument(known: Optics) -> _Family:
         defocus, oblique, vertical = (float(value) for value in values[-3:])
         return seeing, (defocus, oblique, vertical)
 
-    def drawn(values: Floats, size: tuple[int, int]) -> Floats:
+    def drawn(values: Floats, size: tuple[int, int], place: tuple[float, float] = _MIDDLE) -> Floats:
         seeing, waves = apart(values)
-        return optics.draw(size, known.cutoff, waves, known.obstruction, seeing)
+        return optics.draw(size, known.cutoff, waves, known.obstruction, seeing, place)
 
     def told(values: Floats) -> tuple[float, ...]:
         seeing, waves = apart(values)
@@ -323,7 +358,8 @@ def _instrument(known: Optics) -> _Family:
 
     def start(width: float) -> Floats:
         # The core of a seeing disc of 0.976 / seeing px at half maximum has 0.42 times that as its std.
-        return np.array([math.log(0.414 / width), 0.02, 0.0, 0.0])
+        begin = [math.log(0.414 / width), 0.02, 0.0, 0.0]
+        return np.array(begin if in_air else begin[1:])
 
     return _Family(
         draw=drawn,
@@ -350,6 +386,7 @@ FAMILIES: dict[str, _Family] = {
         steps=(0.15, 0.15, 0.15),
         names=_AXES,
         tell=_tell_gaussian,
+        unlikely=_unlikely_ellipse,
     ),
     "moffat": _Family(
         draw=_moffat,
@@ -357,6 +394,7 @@ FAMILIES: dict[str, _Family] = {
         steps=(0.15, 0.15, 0.15, 0.3),
         names=_AXES | {"beta": ""},
         tell=_tell_moffat,
+        unlikely=_unlikely_ellipse,
     ),
     "pupil": _Family(
         draw=_pupil,

@@ -148,6 +148,7 @@ def draw(
     waves: tuple[float, float, float],
     obstruction: float = 0.0,
     seeing: float = math.inf,
+    place: tuple[float, float] = (0.0, 0.0),
 ) -> Floats:
     """Draw the image of a point on square pixels that collect light over their whole area.
 
@@ -167,11 +168,13 @@ def draw(
         As a share of the diameter.
     seeing : float
         In cycles/px.
+    place : (float, float)
+        Row and column of the point from the middle of the window, in px.
 
     Returns
     -------
     ndarray, (Kh, Kw)
-        Nowhere negative, sums to 1, its own mirror image.
+        Nowhere negative, sums to 1, its own mirror image around the point.
     """
     from scipy.ndimage import map_coordinates  # type: ignore[import-untyped]
 
@@ -183,6 +186,8 @@ def draw(
     places = np.broadcast_arrays(_ACROSS * (1 + down / cutoff), _ACROSS * (1 + across / cutoff))
     transfer = map_coordinates(_autocorrelation(waves, obstruction), places, order=1, cval=0.0)
     transfer *= np.sinc(down) * np.sinc(across) * np.exp(-3.44 * (frequency / seeing) ** (5 / 3))
+    if place != (0.0, 0.0):
+        transfer = transfer * np.exp(-2j * np.pi * (down * place[0] + across * place[1]))
     image = np.fft.fftshift(np.fft.irfft2(transfer, (side * fine,) * 2)[::fine, ::fine])
     top, left = (side // 2 - n // 2 for n in size)
     window = np.maximum(image[top : top + size[0], left : left + size[1]], 0.0)

@@ -146,6 +146,15 @@ class Options:
         "With a known kernel: hold it as it is. Off: only start from it.",
         advanced=True,
     )
+    kernel_draws: int = _option(
+        4,
+        "Other kernels that the image allows, for the kernel's own share of the uncertainty: directions of a "
+        "family's numbers, or a free kernel refitted to drawn data. 0: the uncertainty takes the kernel for "
+        "known.",
+        low=0,
+        high=1000,
+        advanced=True,
+    )
     kernel_mode: Literal["each", "shared", "warm"] = _option(
         "each",
         "Stacks. each: every slice gets a kernel of its own. shared: one kernel from the slices that tell "
