@@ -66,7 +66,7 @@ def test_narrow_stars_between_pixels_are_not_taken_for_a_point():
 
 
 def test_few_stars_are_left_to_the_evidence():
-    image = field(ROUND, count=3)
+    image = field(ROUND, count=2)
     frame = arrays.frame(image, None, False, True, True)
     assert stars.fit(frame, MOFFAT.draw, MOFFAT.start, SIZE) is None
 

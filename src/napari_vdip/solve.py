@@ -36,6 +36,7 @@ STAGES = ("pre-fit", "bound", "SSIM", "fit", "polish", "polish")
 _CHUNK_SECONDS = 0.5
 # From this kernel size on the FFT is the faster way, most of all backwards (docs/benchmarks/levin.md).
 _FFT_FROM = 5
+_NO_FLOOR = 1e6  # in units where images lie in 0 to 1
 # What an estimated kernel leaves unexplained, as a share of the contrast; see `Program.model_error`.
 _ESTIMATED = 0.025
 # What the uncertainty covers besides the noise, for the report.
@@ -357,6 +358,7 @@ def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
     def begin(seed: int) -> None:
         values = (torch.as_tensor(value, device=setting.device) for value in (*data, np.int64(seed)))
         loop.program.start(*values)
+        loop.program.floor.fill_(-_NO_FLOOR if frame.floor is None else frame.floor)
         if setting.near is not None:
             _without_networks(loop.program, setting)
 

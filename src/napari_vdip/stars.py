@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _CLEAR = 15.0  # standard deviations by which a star's peak stands out of the sky
 _ALONE = 0.1  # of its peak: what else may stand in its cut-out
 _MOST = 100  # that are looked at, the brightest first
-_FEWEST = 4  # that agree; fewer are no field of stars
+_FEWEST = 3  # that agree; fewer are no field of stars
 # By which the width of a star may differ from that of most: galaxies and saturated stars are wider, hits
 # narrower.
 _AGREE = 0.15
@@ -90,7 +90,7 @@ def fit(
     Returns
     -------
     Profile or None
-        None where fewer than four stars agree.
+        None where fewer than three stars agree.
     """
     from scipy.optimize import least_squares  # type: ignore[import-untyped]
 

@@ -33,6 +33,7 @@ class KernelSpread:
         self.weight: Tensor = program.weight
         self.noise_var: Tensor = program.noise_var
         self.contrast: Tensor = program.contrast
+        self.floor: Tensor = program.floor
         self.kernel: Tensor = program.kernel
         self.image: Tensor = program.mean
         self.generated: Tensor = program.generated
@@ -45,8 +46,10 @@ class KernelSpread:
     def polished(self, kernel: Tensor, y: Tensor, image: Tensor) -> Tensor:
         """Polish an image on with a kernel, both held to these data: (c, h, w)."""
         for _ in range(_ROUNDS):
-            v, h, guess = polish_weights(image, self.generated, self.slope_var, self.contrast, self.noise_var)
-            image = improve_image(image, y, self.precision, kernel, v, h, self.generated, guess, 20)
+            v, h, guess, trust = polish_weights(
+                image, self.generated, self.slope_var, self.contrast, self.noise_var, self.floor
+            )
+            image = improve_image(image, y, self.precision, kernel, v, h, guess, trust, 20)
         return image
 
     def add(self, kernel: Tensor, share: float) -> None:
