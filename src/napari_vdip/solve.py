@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 import napari_vdip
-from napari_vdip import arrays, diagnosis, family, heap
+from napari_vdip import arrays, diagnosis, family, heap, optics
 from napari_vdip.core.compile import Way, runner, scripting_available
 from napari_vdip.core.program import Plan
 from napari_vdip.core.smooth import smooth_image
+from napari_vdip.draws import kernel_std
 from napari_vdip.errors import DeviceUnavailable, Diverged, InvalidOption, OutOfMemory, VdipError
 from napari_vdip.fitted import Network
 from napari_vdip.options import PRESETS, Options
@@ -35,15 +36,14 @@ STAGES = ("pre-fit", "bound", "SSIM", "fit", "polish", "polish")
 _CHUNK_SECONDS = 0.5
 # From this kernel size on the FFT is the faster way, most of all backwards (docs/benchmarks/levin.md).
 _FFT_FROM = 5
+_NO_FLOOR = 1e6  # in units where images lie in 0 to 1
 # What an estimated kernel leaves unexplained, as a share of the contrast; see `Program.model_error`.
 _ESTIMATED = 0.025
-# What the uncertainty covers, for the report.
-_COVERS = {
-    "fitted": "one standard deviation of each pixel under the model, the kernel held",
-    "polished": "one standard deviation of each pixel: under the model with the kernel held, and the "
-    "difference between the networks' image and the polished one",
-    "near": "one standard deviation of each pixel: under the model with the kernel held, and the "
-    "difference between a smooth first image and the polished one",
+# What the uncertainty covers besides the noise, for the report.
+_OPINIONS = {
+    "fitted": "",
+    "polished": ", and the difference between the networks' image and the polished one",
+    "near": ", and the difference between a smooth first image and the polished one",
 }
 
 
@@ -61,6 +61,10 @@ class Setting:
         Known kernel, sums to 1.
     kernel_numbers : dict of Number
         What describes the kernel of a family, by name; empty where it is free or given.
+    kernel_source : str
+        What told it.
+    kernel_moved : tuple of ndarray, (Kh, Kw) each
+        Kernels of this family one standard deviation away, see `family.Found`.
     keep_network : bool
         Whether a result keeps its network, to be saved as a model.
     near : ndarray or None, (Kh, Kw)
@@ -78,6 +82,8 @@ class Setting:
     kernel_size_reason: str
     kernel: FloatArray | None
     kernel_numbers: Mapping[str, family.Number] = field(default_factory=dict)
+    kernel_source: str = ""
+    kernel_moved: tuple[FloatArray, ...] = ()
     keep_network: bool = False
     near: FloatArray | None = None
     follow: bool = False
@@ -266,7 +272,7 @@ def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[P
                 times.append((fits.done, seconds))
                 result = _read_out(fits, frame, setting, seed, times)
             left = time.perf_counter()
-            yield Progress(
+            progress = Progress(
                 stage=stage,
                 step=fits.done,
                 steps=fits.steps,
@@ -277,10 +283,48 @@ def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[P
                 result=result,
                 held=fits.held,
             )
+            yield progress
             started += time.perf_counter() - left
         if not np.isfinite(result.image).all():
             raise Diverged("the fit ended without finite values; try another seed, or preset='paper'")
+        if _kernel_is_uncertain(fits, setting):
+            result = yield from _with_kernel_std(fits, frame, setting, seed, times, progress)
         return result
+
+
+def _kernel_is_uncertain(fits: Starts, setting: Setting) -> bool:
+    """Whether the kernel was found in this image, by a fit whose polish can be asked what it does."""
+    found = bool(setting.kernel_moved) or (setting.kernel is None and setting.near is None)
+    return fits.program.polish > 0 and found and setting.options.kernel_draws > 0
+
+
+def _with_kernel_std(
+    fits: Starts,
+    frame: arrays.Frame,
+    setting: Setting,
+    seed: int,
+    times: list[tuple[int, float]],
+    reached: Progress,
+) -> Generator[Progress, None, Result]:
+    """Add the kernel's own uncertainty to a result."""
+    threads, wanted = setting.options.threads, setting.options.kernel_draws
+    if setting.kernel_moved:
+        wanted = min(wanted, len(setting.kernel_moved))
+    draws = kernel_std(fits.program, setting.kernel_moved, wanted, seed)
+    begun = time.perf_counter()
+    while True:
+        with _threads(threads):
+            try:
+                done = next(draws)
+            except StopIteration as end:
+                fits.kernel_std, fits.draws = end.value, wanted
+                break
+        seconds = reached.seconds + time.perf_counter() - begun
+        left = (time.perf_counter() - begun) / done * (wanted - done)
+        stage = f"other kernels, {done} of {wanted}"
+        yield replace(reached, stage=stage, seconds=seconds, seconds_left=left)
+    times.append((fits.done, reached.seconds + time.perf_counter() - begun))
+    return _read_out(fits, frame, setting, seed, times)
 
 
 def _with_family(setting: Setting, frame: arrays.Frame) -> Setting:
@@ -288,10 +332,16 @@ def _with_family(setting: Setting, frame: arrays.Frame) -> Setting:
     name = setting.options.family_used
     if name == "free" or (setting.near is not None and not setting.follow):
         return setting
-    found = family.fit(frame, name, setting.kernel_size)
+    known = optics.of_options(setting.options, setting.kernel_size)
+    sky = setting.options.kind == "astronomy"
+    found = family.fit(frame, name, setting.kernel_size, known, sky)
     if setting.near is not None:
-        return replace(setting, near=found.kernel, follow=False, kernel_numbers=found.numbers)
-    return replace(setting, kernel=found.kernel, kernel_numbers=found.numbers)
+        setting = replace(setting, near=found.kernel, follow=False)
+    else:
+        setting = replace(setting, kernel=found.kernel)
+    return replace(
+        setting, kernel_numbers=found.numbers, kernel_source=found.source, kernel_moved=found.moved
+    )
 
 
 def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
@@ -308,6 +358,7 @@ def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
     def begin(seed: int) -> None:
         values = (torch.as_tensor(value, device=setting.device) for value in (*data, np.int64(seed)))
         loop.program.start(*values)
+        loop.program.floor.fill_(-_NO_FLOOR if frame.floor is None else frame.floor)
         if setting.near is not None:
             _without_networks(loop.program, setting)
 
@@ -411,10 +462,10 @@ def _report(fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, seco
         "kernel_size_reason": setting.kernel_size_reason,
         "kernel_family": options.family_used,
         "kernel_numbers": {name: asdict(number) for name, number in setting.kernel_numbers.items()},
+        "kernel_source": setting.kernel_source,
         "noise_std": frame.noise_std * frame.scale,
-        "uncertainty": _COVERS[
-            "near" if setting.near is not None else "polished" if fits.program.polish > 0 else "fitted"
-        ],
+        "uncertainty": _covers(fits, setting),
+        "kernel_draws": fits.draws,
         "steps": fits.done,
         "partial": not finished,
         "seconds": round(seconds, 3),
@@ -423,6 +474,16 @@ def _report(fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, seco
         "warnings": list(frame.defects.sentences),
         "findings": [],
     }
+
+
+def _covers(fits: Starts, setting: Setting) -> str:
+    """Say what the uncertainty covers."""
+    how = "near" if setting.near is not None else "polished" if fits.program.polish > 0 else "fitted"
+    told = f"one standard deviation of each pixel: under the model with the kernel held{_OPINIONS[how]}"
+    if fits.draws == 0:
+        return f"{told}; the kernel's own uncertainty is not in it"
+    kinds = "directions of its numbers" if setting.kernel_moved else "refits to drawn data"
+    return f"{told}; and the kernel's own, by {fits.draws} {kinds}"
 
 
 def _device_name(device: torch.device) -> str:
