@@ -34,6 +34,7 @@ ROOMS = (
     "estimate",
     "defects",
     "arrays",
+    "coarse",
     "heap",
     "optics",
     "stars",
