@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of mallopt(3)
-_DURING = 1 << 30  # bytes; smaller blocks come from the heap, and as much of it may lie free
+_DURING_MMAP, _DURING_TRIM = (
+    1 << 30,
+    -1,
+)  # bytes: all but the largest blocks come from the heap; it never shrinks
 # Where glibc's own adjustment ends: once set, a threshold is not adjusted any more.
 _AFTER_MMAP, _AFTER_TRIM = 32 << 20, 64 << 20
 
@@ -45,8 +48,8 @@ def _enter(library: ctypes.CDLL | None) -> None:
     with _lock:
         _users += 1
         if library is not None and _users == 1:
-            library.mallopt(_MMAP_THRESHOLD, _DURING)
-            library.mallopt(_TRIM_THRESHOLD, _DURING)
+            library.mallopt(_MMAP_THRESHOLD, _DURING_MMAP)
+            library.mallopt(_TRIM_THRESHOLD, _DURING_TRIM)
 
 
 def _leave(library: ctypes.CDLL | None) -> None:

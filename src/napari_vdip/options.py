@@ -23,7 +23,7 @@ KernelFamily = Literal["free", "gaussian", "moffat", "pupil"]
 KindName = Literal["photograph", "fluorescence", "astronomy"]
 Method = Literal["sparse", "extreme", "std", "dip"]
 Noise = Literal["gaussian", "poisson"]
-Group = Literal["image", "kernel", "fit", "stack", "machine"]
+Group = Literal["image", "kernel", "instrument", "fit", "stack", "machine"]
 
 
 def _option(
@@ -31,8 +31,8 @@ def _option(
     help: str,
     *,
     unit: str = "",
-    low: int | None = None,
-    high: int | None = None,
+    low: float | None = None,
+    high: float | None = None,
     odd: bool = False,
     advanced: bool = False,
     group: Group = "fit",
@@ -88,9 +88,65 @@ class Options:
     kernel_family: KernelFamily | None = _option(
         None,
         "Shape of the unknown kernel. free: any. gaussian: elliptic. moffat: a star behind air. pupil: a "
-        "lens with defocus and astigmatism. Not given: what the kind of image says.",
+        "lens with defocus and astigmatism. Not given: pupil with an instrument, else what the kind of image "
+        "says.",
+        advanced=True,
+    )
+    numerical_aperture: float | None = _option(
+        None,
+        "Of the microscope. With wavelength and pixel size it fixes the cutoff of a pupil; only defocus and "
+        "astigmatism are then looked for.",
+        low=0.01,
+        high=1.7,
+        advanced=True,
+        group="instrument",
+    )
+    aperture_diameter: float | None = _option(
+        None,
+        "Of the telescope. With wavelength and pixel size it fixes the cutoff of a pupil; seeing, defocus "
+        "and astigmatism are then looked for.",
+        unit="m",
+        low=0.01,
+        high=100,
+        advanced=True,
+        group="instrument",
+    )
+    central_obstruction: float | None = _option(
+        None,
+        "Diameter of the telescope's secondary mirror as a share of the aperture's.",
+        low=0.01,
+        high=0.95,
+        advanced=True,
+        group="instrument",
+    )
+    fried_parameter: float | None = _option(
+        None,
+        "r0 of a long exposure through air, at this wavelength. Not given: looked for.",
+        unit="cm",
+        low=0.5,
+        high=100_000,
+        advanced=True,
+        group="instrument",
+    )
+    wavelength: float | None = _option(
+        None,
+        "Of the light that made the image: of the emission, of the filter.",
+        unit="nm",
+        low=10,
+        high=1_000_000,
+        advanced=True,
+        group="instrument",
+    )
+    pixel_size: float | None = _option(
+        None,
+        "On the specimen in um with a numerical aperture, on the sky in arcsec with an aperture diameter. "
+        "Not given: as the file or the layer tells it.",
+        unit="um, arcsec",
+        low=1e-4,
+        high=10_000,
         advanced=True,
         group="kernel",
+        group="instrument",
     )
     kernel: Any = _option(
         None,
@@ -103,6 +159,15 @@ class Options:
         "With a known kernel: hold it as it is. Off: only start from it.",
         advanced=True,
         group="kernel",
+    )
+    kernel_draws: int = _option(
+        4,
+        "Other kernels that the image allows, for the kernel's own share of the uncertainty: directions of a "
+        "family's numbers, or a free kernel refitted to drawn data. 0: the uncertainty takes the kernel for "
+        "known.",
+        low=0,
+        high=1000,
+        advanced=True,
     )
     kernel_mode: Literal["each", "shared", "warm"] = _option(
         "each",
@@ -240,8 +305,11 @@ class Options:
 
     @property
     def family_used(self) -> KernelFamily:
-        """The kernel family given, else the one of the image kind; free where the kernel is known."""
-        return "free" if self.kernel is not None else self.kernel_family or KINDS[self.kind].kernel_family
+        """The kernel family given, else that of instrument or image kind; free for a known kernel."""
+        if self.kernel is not None:
+            return "free"
+        instrument = self.numerical_aperture is not None or self.aperture_diameter is not None
+        return self.kernel_family or ("pupil" if instrument else KINDS[self.kind].kernel_family)
 
     def as_dict(self) -> dict[str, Any]:
         """Values by name, JSON-ready; of an array only its shape is told."""
@@ -391,9 +459,11 @@ def choices_of(kind: Any) -> tuple[Any, ...]:
 
 
 def _plain(value: Any) -> Any:
-    """Turn numpy's integers into Python's and a list of numbers into a tuple."""
+    """Turn numpy's numbers into Python's and a list of numbers into a tuple."""
     if isinstance(value, list | tuple):
         return tuple(_plain(part) for part in value)
+    if getattr(getattr(value, "dtype", None), "kind", "") == "f" and value.shape == ():
+        return float(value)
     if isinstance(value, bool) or (hasattr(value, "shape") and value.shape != ()):
         return value
     try:
@@ -407,10 +477,10 @@ def _check(name: str, value: Any, kind: Any, bounds: typing.Mapping[str, Any]) -
     if not _fits(value, kind):
         raise InvalidOption(f"{name}={value!r} is not allowed; expected {_describe(kind)}")
     for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, bool) or not isinstance(number, int):
+        if isinstance(number, bool) or not isinstance(number, int | float):
             continue
         low, high = bounds["low"], bounds["high"]
-        if (low is not None and number < low) or (high is not None and number > high):
+        if (low is not None and not number >= low) or (high is not None and not number <= high):
             limit = f"at least {low}" if high is None else f"from {low} to {high}"
             raise InvalidOption(
                 f"{name}={value!r} is out of bounds; expected {limit} {bounds['unit']}".rstrip()
@@ -430,8 +500,8 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, str) and value in parts
     if origin is tuple:
         return isinstance(value, tuple) and len(value) == len(parts) and all(map(_fits, value, parts))
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+    if kind in (int, float):
+        return isinstance(value, int | kind) and not isinstance(value, bool)
     return isinstance(value, kind)
 
 
@@ -444,4 +514,5 @@ def _describe(kind: Any) -> str:
         return " or ".join(repr(part) for part in parts)
     if origin is tuple:
         return f"({', '.join(_describe(part) for part in parts)})"
-    return "nothing" if kind is types.NoneType else "a whole number" if kind is int else str(kind.__name__)
+    names = {types.NoneType: "nothing", int: "a whole number", float: "a number"}
+    return names.get(kind) or str(kind.__name__)
