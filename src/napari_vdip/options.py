@@ -91,6 +91,7 @@ class Options:
         "lens with defocus and astigmatism. Not given: pupil with an instrument, else what the kind of image "
         "says.",
         advanced=True,
+        group="kernel",
     )
     numerical_aperture: float | None = _option(
         None,
@@ -145,7 +146,6 @@ class Options:
         low=1e-4,
         high=10_000,
         advanced=True,
-        group="kernel",
         group="instrument",
     )
     kernel: Any = _option(
