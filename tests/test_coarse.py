@@ -36,15 +36,15 @@ class TestSizes:
         assert half % 2 == 1
 
     @pytest.mark.parametrize(
-        ("size", "work"), [(17, 1), (27, 1), (29, 1.25), (51, 1.25), (55, 1.3125), (75, 1.3125)]
+        ("size", "work"), [(17, 0), (27, 0), (29, 0.75), (51, 0.75), (55, 0.4375), (75, 0.4375)]
     )
     def test_large_kernels_begin_small(self, size, work):
-        assert pace.begins_small((size, 3), (512, 600)) == (work > 1)
-        assert pace.work_of_sizes((size, size), (512, 600)) == work
+        assert pace.begins_small((size, 3), (512, 600)) == (work > 0)
+        assert pace.work_of_halves((size, size), (512, 600)) == work
 
     def test_a_small_image_is_not_made_smaller(self):
-        assert pace.work_of_sizes((75, 75), (95, 600)) == 1
-        assert pace.work_of_sizes((75, 75), (130, 600)) == 1.25
+        assert pace.work_of_halves((75, 75), (95, 600)) == 0
+        assert pace.work_of_halves((75, 75), (130, 600)) == 0.75
 
 
 class TestHalving:
@@ -110,9 +110,7 @@ class TestAFit:
     def test_its_progress_runs_over_both_sizes(self):
         _, image = blurred((96, 100), motion(29, 17))
         seen = []
-        steps = stack.fit(
-            image, Options(kernel_size=29, preset="fast", threads=1, iterations=8, kernel_draws=0)
-        )
+        steps = stack.fit(image, Options(kernel_size=29, threads=1, iterations=6, kernel_draws=0))
         try:
             while True:
                 seen.append(next(steps))
@@ -128,17 +126,21 @@ class TestAFit:
         assert done[-1] == seen[-1].steps
         seconds = [progress.seconds for progress in seen]
         assert seconds == sorted(seconds)
-        assert any(progress.stage.startswith("at half the size: ") for progress in seen)
-        assert not seen[-1].stage.startswith("at half")
+        stages = [progress.stage for progress in seen]
+        assert any(stage.startswith("half the size, start 3 of 3: ") for stage in stages)
+        assert not stages[-1].startswith("half")
+        presets = {progress.result.report["options"]["preset"] for progress in seen}
+        assert presets == {"balanced"}
         assert result.report["seconds"] >= seconds[-1] - 0.01
         assert not result.report["partial"]
         assert result.report["kernel_size"] == [29, 29]
         assert len(result.history.steps) == result.report["steps"]
 
     def test_the_estimate_of_its_time_knows_both_sizes(self):
+        fast = pace.estimate((256, 256), Options(kernel_size=27, preset="fast"), "cpu", {})
         once = pace.estimate((256, 256), Options(kernel_size=27), "cpu", {})
-        twice = pace.estimate((256, 256), Options(kernel_size=29), "cpu", {})
-        assert twice == pytest.approx(1.25 * once)
+        more = pace.estimate((256, 256), Options(kernel_size=29), "cpu", {})
+        assert more == pytest.approx(once + 0.75 * fast)
 
     @pytest.mark.parametrize(
         "keywords", [{"method": "dip"}, {"preset": "paper"}, {"kernel_family": "gaussian"}], ids=str
@@ -162,10 +164,27 @@ class TestAFit:
         whole = finish(solve.solve(image, None, setting, 0))
         steps = solve.solve(image, None, setting, 0)
         first = next(steps)
-        assert first.stage.startswith("at half the size")
+        assert first.stage.startswith("half the size")
         again = finish(steps)
         assert np.array_equal(whole.image, again.image)
         assert np.array_equal(whole.kernel, again.kernel)
+
+    def test_the_start_that_explains_the_image_best_goes_on(self):
+        _, image = blurred((96, 96), motion(29, 17))
+        ends, whole = [], []
+        for progress in solve.solve(image, None, settings_of(29, iterations=6), 0):
+            if progress.stage.startswith("half the size, start"):
+                number = progress.stage.split()[4]
+                ends = [end for end in ends if end[0] != number] + [(number, progress.result)]
+            else:
+                whole.append(progress.result)
+        misfits = [result.history.misfit[-1] for _, result in ends]
+        assert len(set(misfits)) == 3
+        best = ends[int(np.argmin(misfits))][1].kernel
+        # The first step of the pre-fit has hardly moved the kernel that it began with.
+        apart = [np.abs(whole[0].kernel - result.kernel).sum() for _, result in ends]
+        assert np.argmin(apart) == np.argmin(misfits)
+        assert np.abs(whole[0].kernel - best).sum() < 0.1
 
     @pytest.mark.slow
     def test_a_large_kernel_is_found(self):

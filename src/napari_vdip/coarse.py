@@ -7,16 +7,19 @@ large, and the fit costs a quarter (docs/explanation/research.md).
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.ndimage import map_coordinates  # type: ignore[import-untyped]
 
+from napari_vdip.options import PRESETS
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_vdip.arrays import Frame
+    from napari_vdip.options import Options
     from napari_vdip.result import Result
 
     FloatArray = npt.NDArray[np.float32]
@@ -52,7 +55,7 @@ def doubled_kernel(kernel: FloatArray, kernel_size: Size) -> FloatArray:
     return large
 
 
-def doubled(result: Result, shape: Size, kernel_size: Size) -> Result:
+def doubled(result: Result, shape: Size, kernel_size: Size, options: Options) -> Result:
     """Enlarge a result, to be looked at while the fit goes on: image (H, W) or (H, W, channels)."""
     from napari_vdip.opencv import cv2
 
@@ -61,7 +64,8 @@ def doubled(result: Result, shape: Size, kernel_size: Size) -> Result:
         enlarged: Any = cv2.resize(values, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
         return np.asarray(enlarged[: shape[0], : shape[1]], dtype=np.float32)
 
-    report = result.report | {"kernel_size": list(kernel_size), "partial": True}
+    asked = {"options": options.as_dict(), "preset": asdict(PRESETS[options.preset])}
+    report = result.report | asked | {"kernel_size": list(kernel_size), "partial": True}
     if not result.report["partial"]:
         report |= {"stop_reason": "stopped at half the size", "findings": [], "warnings": []}
     return replace(

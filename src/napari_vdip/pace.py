@@ -28,6 +28,7 @@ POLISH_COST = 0.15
 _LEAST_STEPS = 100  # a shorter fit is mostly start-up
 LARGEST = 27  # px: the largest kernel that is looked for from nothing, see `coarse`
 _LEAST_SIDE = 96  # px: a smaller image has too little left at half its size
+_COARSE_STARTS = 3
 
 
 def half_size(kernel_size: Size) -> Size:
@@ -41,11 +42,17 @@ def begins_small(kernel_size: Size, shape: Size) -> bool:
     return max(kernel_size) > LARGEST and min(shape) >= _LEAST_SIDE
 
 
-def work_of_sizes(kernel_size: Size, shape: Size) -> float:
-    """Work of the fits at all sizes, as a multiple of the one at full size: 1, 1.25, 1.31, ..."""
+def starts_of(kernel_size: Size, shape: Size) -> int:
+    """How many starts look for an unknown kernel at a reduced size: several from nothing."""
+    return 1 if begins_small(kernel_size, shape) else _COARSE_STARTS
+
+
+def work_of_halves(kernel_size: Size, shape: Size) -> float:
+    """Work of the fits at half the size and less, in fits of the preset ``fast`` at full size."""
     if not begins_small(kernel_size, shape):
-        return 1.0
-    return 1.0 + 0.25 * work_of_sizes(half_size(kernel_size), (-(-shape[0] // 2), -(-shape[1] // 2)))
+        return 0.0
+    kernel_size, shape = half_size(kernel_size), (-(-shape[0] // 2), -(-shape[1] // 2))
+    return 0.25 * (starts_of(kernel_size, shape) + work_of_halves(kernel_size, shape))
 
 
 def steps_of(options: Options) -> int:
@@ -108,18 +115,22 @@ def _work(layout: Layout, options: Options) -> float:
         groups = 1 if axis is None else layout.shape[axis]
         fits = groups * fitted(slices // groups) if options.kernel_mode == "shared" else groups
     polish = PRESETS[options.preset].polish_steps * POLISH_COST
-    sizes = 1.0
-    if options.kernel_size != "auto" and options.kernel is None and _is_free(options.as_dict()):
+    halves = 0.0
+    if options.kernel_size != "auto" and options.kernel is None:
         size = options.kernel_size
-        sizes = work_of_sizes((size, size) if isinstance(size, int) else size, layout.spatial_shape)
-    return fits * sizes * steps_of(options) + (slices - fits) * polish
+        size = (size, size) if isinstance(size, int) else size
+        halves = _steps_at_halves(size, layout.spatial_shape, options.as_dict())
+    return fits * (steps_of(options) + halves) + (slices - fits) * polish
 
 
-def _is_free(options: Mapping[str, Any]) -> bool:
-    """Whether the kernel has any shape, and a fit ends with a polish."""
-    chosen = Options(**{name: options[name] for name in ("preset", "method", "kind", "kernel_family")})
+def _steps_at_halves(kernel_size: Size, shape: Size, options: Mapping[str, Any]) -> float:
+    """Work of looking for a large kernel at reduced sizes, in steps at full size."""
+    names = ("preset", "method", "kind", "kernel_family", "iterations")
+    chosen = Options(**{name: options[name] for name in names})
     polished = chosen.method_used in ("sparse", "extreme") and PRESETS[chosen.preset].polish_steps > 0
-    return polished and chosen.family_used == "free"
+    if not polished or chosen.family_used != "free":
+        return 0.0
+    return work_of_halves(kernel_size, shape) * steps_of(Options.from_keywords(chosen, preset="fast"))
 
 
 def fitted(slices: int) -> int:
@@ -147,8 +158,9 @@ def measured(result: Result) -> dict[str, float]:
         return {}
     layout = layout_of(result.image.shape, options["rgb"], options["channel_axis"])
     key = key_of(options["preset"], report["device"].split()[0], options["threads"])
-    sizes = 1.0
-    if options["kernel"] is None and _is_free(options):
+    steps = float(report["steps"])
+    if options["kernel"] is None:
         height, width = report["kernel_size"]
-        sizes = work_of_sizes((height, width), layout.spatial_shape)
-    return {key: report["seconds"] / (sizes * report["steps"] * math.prod(layout.spatial_shape))}
+        halves = _steps_at_halves((height, width), layout.spatial_shape, options)
+        steps += math.prod(layout.leading_shape) * halves
+    return {key: report["seconds"] / (steps * math.prod(layout.spatial_shape))}

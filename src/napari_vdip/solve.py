@@ -22,7 +22,7 @@ from napari_vdip.errors import DeviceUnavailable, Diverged, InvalidOption, OutOf
 from napari_vdip.fitted import Network
 from napari_vdip.options import PRESETS, Options
 from napari_vdip.result import History, Progress, Result
-from napari_vdip.starts import Starts
+from napari_vdip.starts import Starts, seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -264,7 +264,7 @@ def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[P
             setting = _with_family(setting, frame)
         before = yield from _from_half(frame, setting, seed)
         if before is not None:
-            setting = replace(setting, first=coarse.doubled_kernel(before.result.kernel, setting.kernel_size))
+            setting = replace(setting, first=before.result.kernel)
             started = time.perf_counter() - before.seconds
         done_before, times = (0, [(0, 0.0)]) if before is None else (before.step, [(0, before.seconds)])
         with _threads(threads):
@@ -303,27 +303,51 @@ def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[P
 def _from_half(
     frame: arrays.Frame, setting: Setting, seed: int
 ) -> Generator[Progress, None, Progress | None]:
-    """Fit the image at half its size first, where the kernel is unknown and large; its last progress."""
+    """Fit the image at half its size first, where the kernel is unknown and large.
+
+    Where that one begins from nothing, several starts are made, of which the one that explains the
+    image best goes on: at this size they cost little, and a wrong kernel is not mended later.
+
+    Returns
+    -------
+    Progress or None
+        The last one of the start that goes on, with the time and steps of all.
+    """
     shape = (frame.y.shape[1], frame.y.shape[2])
     unknown = setting.kernel is None and setting.near is None and can_polish(setting.options)
     if not unknown or not pace.begins_small(setting.kernel_size, shape):
         return None
     smaller = replace(setting, kernel_size=pace.half_size(setting.kernel_size), keep_network=False)
-    smaller = replace(smaller, options=replace(setting.options, kernel_draws=0))
+    smaller = replace(smaller, options=replace(setting.options, preset="fast", kernel_draws=0))
     own = steps_of(plan_of(setting, *frame.y.shape), setting)
-    last: Progress | None = None
-    for progress in solve_frame(coarse.half(frame), smaller, seed):
-        a_step = progress.seconds / progress.step
-        last = replace(
-            progress,
-            stage=f"at half the size: {progress.stage}",
-            steps=progress.steps + own,
-            # A step of this one has four times the pixels.
-            seconds_left=progress.seconds_left + 4 * a_step * own,
-            result=coarse.doubled(progress.result, shape, setting.kernel_size),
-        )
-        yield last
-    return last
+    half = coarse.half(frame)
+    starts = pace.starts_of(smaller.kernel_size, (half.y.shape[1], half.y.shape[2]))
+    best: Progress | None = None
+    before, passed = 0, 0.0
+    for number in range(starts):
+        for progress in solve_frame(half, smaller, seed_of(seed, number)):
+            done, seconds = before + progress.step, passed + progress.seconds
+            ahead = starts * progress.steps - done
+            shown = replace(
+                progress,
+                stage=f"half the size, {_which(number, starts)}{progress.stage}",
+                step=done,
+                steps=done + ahead + own,
+                seconds=seconds,
+                # A step of this one has four times the pixels.
+                seconds_left=seconds / done * (ahead + 4 * own),
+                result=coarse.doubled(progress.result, shape, setting.kernel_size, setting.options),
+            )
+            yield shown
+        before, passed = done, seconds
+        if best is None or shown.result.history.misfit[-1] < best.result.history.misfit[-1]:
+            best = shown
+    assert best is not None
+    return replace(best, step=before, seconds=passed)
+
+
+def _which(number: int, count: int) -> str:
+    return f"start {number + 1} of {count}: " if count > 1 else ""
 
 
 def _kernel_is_uncertain(fits: Starts, setting: Setting) -> bool:
