@@ -36,6 +36,7 @@ ROOMS = (
     "arrays",
     "optics",
     "stars",
+    "heap",
     "family",
     "modes",
     "starts",
