@@ -131,6 +131,7 @@ def draw(stars: list[Star], target: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
     ratio = np.array([star.ratio for star in stars])
     order = np.argsort(ratio)
@@ -157,6 +158,9 @@ def draw(stars: list[Star], target: Path) -> None:
     right.axhline(0.05, color="k", ls=":", lw=1, label="0.05 px")
     right.set(xscale="log", yscale="log", xlabel="signal to noise", ylabel="distance from the truth (px)")
     for axes in (left, right):
+        axes.xaxis.set_major_locator(FixedLocator([20, 50, 100, 200]))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.legend(frameon=False, fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(target, dpi=110)
