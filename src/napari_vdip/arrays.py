@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 # Room for what a sharp image has beyond the blurred one, as a share of the blurred range.
 _ROOM_BELOW, _ROOM_ABOVE = 0.1, 0.5
 _MOST_WEIGHT = 10.0  # dark pixels are not to rule the fit
-_DARKER = (
-    3.0  # standard deviations under the darkest surroundings: deconvolved noise reaches so far, no light
-)
+# Standard deviations under the darkest surroundings: deconvolved noise reaches so far, no light does.
+_DARKER = 6.0
 
 
 @dataclass(frozen=True)
