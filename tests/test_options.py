@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_vdip.errors import InvalidOption, VdipError
-from napari_vdip.options import PRESETS, Method, Options, Preset, PresetName, choices_of, type_of
+from napari_vdip.options import PRESETS, Group, Method, Options, Preset, PresetName, choices_of, type_of
 
 FIELDS = dataclasses.fields(Options)
 BOUNDED = [(f.name, f.metadata["low"], f.metadata["high"]) for f in FIELDS if f.metadata["low"] is not None]
@@ -64,7 +64,8 @@ def test_the_kind_chooses_the_noise_that_is_not_given(kind, noise):
 @pytest.mark.parametrize("item", FIELDS, ids=lambda item: item.name)
 def test_every_option_says_what_it_is(item):
     assert item.metadata["help"].endswith(".")
-    assert set(item.metadata) == {"help", "unit", "low", "high", "odd", "advanced"}
+    assert set(item.metadata) == {"help", "unit", "low", "high", "odd", "advanced", "group"}
+    assert item.metadata["group"] in get_args(Group)
 
 
 @pytest.mark.parametrize(("name", "low", "high"), BOUNDED)

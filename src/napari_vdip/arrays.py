@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _ROOM_BELOW, _ROOM_ABOVE = 0.1, 0.5
 _MOST_WEIGHT = 10.0  # dark pixels are not to rule the fit
 # Standard deviations under the darkest surroundings: deconvolved noise reaches so far, no light does.
-_DARKER = 6.0
+_DARKER = 5.0
 
 
 @dataclass(frozen=True)
@@ -186,4 +186,4 @@ def _counted(
     variance = estimate.noise_model(y, keep).variance(wide)
     ground = float(wide[keep].min()) if keep.any() else 0.0
     light = np.maximum(cv2.GaussianBlur(y, (0, 0), 1.0) - ground, 0.0).astype(np.float64)
-    return variance, light, ground - _DARKER * math.sqrt(float(variance.min()))
+    return variance, light, ground - _DARKER * math.sqrt(float(variance.mean()))

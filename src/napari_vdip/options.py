@@ -23,6 +23,7 @@ KernelFamily = Literal["free", "gaussian", "moffat", "pupil"]
 KindName = Literal["photograph", "fluorescence", "astronomy"]
 Method = Literal["sparse", "extreme", "std", "dip"]
 Noise = Literal["gaussian", "poisson"]
+Group = Literal["image", "kernel", "instrument", "fit", "stack", "machine"]
 
 
 def _option(
@@ -34,10 +35,11 @@ def _option(
     high: float | None = None,
     odd: bool = False,
     advanced: bool = False,
+    group: Group = "fit",
 ) -> Any:
-    """Declare an option: its default and what API, command line and form tell about it."""
+    """Declare an option: its default, what API, command line and form tell about it, and its page."""
     metadata = {"help": help, "unit": unit, "low": low, "high": high, "odd": odd, "advanced": advanced}
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata={**metadata, "group": group})
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +59,7 @@ class Options:
         unit="px",
         low=3,
         odd=True,
+        group="kernel",
     )
     preset: PresetName = _option(
         "balanced",
@@ -67,6 +70,7 @@ class Options:
         "photograph",
         "What the image shows; it chooses what is not given. photograph: a free kernel, gaussian noise. "
         "fluorescence: a gaussian kernel, poisson noise. astronomy: a moffat kernel, poisson noise.",
+        group="image",
     )
     method: Method | None = _option(
         None,
@@ -79,6 +83,7 @@ class Options:
         "gaussian: the same noise everywhere. poisson: noise that grows with brightness, as in "
         "photon-limited images. Not given: what the kind of image says.",
         advanced=True,
+        group="image",
     )
     kernel_family: KernelFamily | None = _option(
         None,
@@ -86,6 +91,7 @@ class Options:
         "lens with defocus and astigmatism. Not given: pupil with an instrument, else what the kind of image "
         "says.",
         advanced=True,
+        group="kernel",
     )
     numerical_aperture: float | None = _option(
         None,
@@ -94,6 +100,7 @@ class Options:
         low=0.01,
         high=1.7,
         advanced=True,
+        group="instrument",
     )
     aperture_diameter: float | None = _option(
         None,
@@ -103,6 +110,7 @@ class Options:
         low=0.01,
         high=100,
         advanced=True,
+        group="instrument",
     )
     central_obstruction: float | None = _option(
         None,
@@ -110,6 +118,7 @@ class Options:
         low=0.01,
         high=0.95,
         advanced=True,
+        group="instrument",
     )
     fried_parameter: float | None = _option(
         None,
@@ -118,6 +127,7 @@ class Options:
         low=0.5,
         high=100_000,
         advanced=True,
+        group="instrument",
     )
     wavelength: float | None = _option(
         None,
@@ -126,6 +136,7 @@ class Options:
         low=10,
         high=1_000_000,
         advanced=True,
+        group="instrument",
     )
     pixel_size: float | None = _option(
         None,
@@ -135,16 +146,19 @@ class Options:
         low=1e-4,
         high=10_000,
         advanced=True,
+        group="instrument",
     )
     kernel: Any = _option(
         None,
         "A known kernel (PSF), a 2-D array (in the shell: a TIFF file). It fixes kernel_size.",
         advanced=True,
+        group="kernel",
     )
     kernel_fixed: bool = _option(
         True,
         "With a known kernel: hold it as it is. Off: only start from it.",
         advanced=True,
+        group="kernel",
     )
     kernel_draws: int = _option(
         4,
@@ -160,6 +174,7 @@ class Options:
         "Stacks. each: every slice gets a kernel of its own. shared: one kernel from the slices that tell "
         "most; much faster. warm: each slice starts from its neighbour's kernel, which may drift; as fast.",
         advanced=True,
+        group="stack",
     )
     tile: int | None = _option(
         None,
@@ -169,17 +184,20 @@ class Options:
         low=64,
         high=1_000_000,
         advanced=True,
+        group="stack",
     )
     device: str = _option(
         "auto",
         "auto (a GPU if torch finds one), cpu, cuda, cuda:1, mps.",
         advanced=True,
+        group="machine",
     )
     compile: Literal["auto", "script", "off"] = _option(
         "auto",
         "script: the loop runs as one TorchScript program. off: the same modules run from Python. "
         "auto: script where this Python and torch have it.",
         advanced=True,
+        group="machine",
     )
     seed: int = _option(
         0,
@@ -202,28 +220,33 @@ class Options:
         low=1,
         high=1024,
         advanced=True,
+        group="machine",
     )
     mask: Any = _option(
         None,
         "Boolean array of the image's height and width, or of its whole shape (in the shell: a TIFF "
         "file). True: the pixel takes no part in the fit.",
         advanced=True,
+        group="image",
     )
     defects: bool = _option(
         True,
         "Find saturated pixels, cosmic rays, hot and dead pixels; they take no part in the fit, and the "
         "report tells how many there are.",
         advanced=True,
+        group="image",
     )
     rgb: bool = _option(
         False,
         "The last axis holds the colours (3, or 4 with alpha); they share one kernel.",
+        group="image",
     )
     channel_axis: int | None = _option(
         None,
         "Axis that holds channels; each channel is deblurred on its own, as a slice is.",
         low=-32,
         high=31,
+        group="stack",
     )
 
     def __post_init__(self) -> None:

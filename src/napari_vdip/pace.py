@@ -10,13 +10,14 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from napari_vdip.layout import Layout, layout_of
-from napari_vdip.options import PRESETS
+from napari_vdip.options import PRESETS, Options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_vdip.options import Options
     from napari_vdip.result import Result
+
+    Size = tuple[int, int]
 
 # Seconds for a step and a pixel on four idle processor cores (docs/benchmarks/levin.md, 255 px: 127 ms
 # and 0.98 s a step). Nothing is measured for other devices: no guess for them.
@@ -25,6 +26,26 @@ _GUESSED_CORES = 4
 # Time of a polish's step with a kernel from elsewhere, in steps of a fit (docs/how-to/stack.md).
 POLISH_COST = 0.15
 _LEAST_STEPS = 100  # a shorter fit is mostly start-up
+LARGEST = 27  # px: the largest kernel that is looked for from nothing, see `coarse`
+_LEAST_SIDE = 96  # px: a smaller image has too little left at half its size
+
+
+def half_size(kernel_size: Size) -> Size:
+    """Odd size of a kernel in the image at half its size, with no less room than before."""
+    height, width = (max(3, (size + 1) // 2 | 1) for size in kernel_size)
+    return height, width
+
+
+def begins_small(kernel_size: Size, shape: Size) -> bool:
+    """Whether an unknown kernel of this size is looked for at half the size first."""
+    return max(kernel_size) > LARGEST and min(shape) >= _LEAST_SIDE
+
+
+def work_of_sizes(kernel_size: Size, shape: Size) -> float:
+    """Work of the fits at all sizes, as a multiple of the one at full size: 1, 1.25, 1.31, ..."""
+    if not begins_small(kernel_size, shape):
+        return 1.0
+    return 1.0 + 0.25 * work_of_sizes(half_size(kernel_size), (-(-shape[0] // 2), -(-shape[1] // 2)))
 
 
 def steps_of(options: Options) -> int:
@@ -87,7 +108,18 @@ def _work(layout: Layout, options: Options) -> float:
         groups = 1 if axis is None else layout.shape[axis]
         fits = groups * fitted(slices // groups) if options.kernel_mode == "shared" else groups
     polish = PRESETS[options.preset].polish_steps * POLISH_COST
-    return fits * steps_of(options) + (slices - fits) * polish
+    sizes = 1.0
+    if options.kernel_size != "auto" and options.kernel is None and _is_free(options.as_dict()):
+        size = options.kernel_size
+        sizes = work_of_sizes((size, size) if isinstance(size, int) else size, layout.spatial_shape)
+    return fits * sizes * steps_of(options) + (slices - fits) * polish
+
+
+def _is_free(options: Mapping[str, Any]) -> bool:
+    """Whether the kernel has any shape, and a fit ends with a polish."""
+    chosen = Options(**{name: options[name] for name in ("preset", "method", "kind", "kernel_family")})
+    polished = chosen.method_used in ("sparse", "extreme") and PRESETS[chosen.preset].polish_steps > 0
+    return polished and chosen.family_used == "free"
 
 
 def fitted(slices: int) -> int:
@@ -115,4 +147,8 @@ def measured(result: Result) -> dict[str, float]:
         return {}
     layout = layout_of(result.image.shape, options["rgb"], options["channel_axis"])
     key = key_of(options["preset"], report["device"].split()[0], options["threads"])
-    return {key: report["seconds"] / (report["steps"] * math.prod(layout.spatial_shape))}
+    sizes = 1.0
+    if options["kernel"] is None and _is_free(options):
+        height, width = report["kernel_size"]
+        sizes = work_of_sizes((height, width), layout.spatial_shape)
+    return {key: report["seconds"] / (sizes * report["steps"] * math.prod(layout.spatial_shape))}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import napari_vdip
-from napari_vdip import arrays, diagnosis, family, heap, optics
+from napari_vdip import arrays, coarse, diagnosis, family, heap, optics, pace
 from napari_vdip.core.compile import Way, runner, scripting_available
 from napari_vdip.core.program import Plan
 from napari_vdip.core.smooth import smooth_image
@@ -71,6 +71,8 @@ class Setting:
         Kernel found elsewhere, by a fit of another slice or of a crop: no networks, only the polish.
     follow : bool
         Whether the polish moves `near` towards what this image says; off: it is held.
+    first : ndarray or None, (Kh, Kw)
+        Kernel to start from that the image at half its size has told.
     contrast : float or None
         Contrast of the frame of which this image is a tile, as `contrast_of` tells it; None: its own.
     """
@@ -87,6 +89,7 @@ class Setting:
     keep_network: bool = False
     near: FloatArray | None = None
     follow: bool = False
+    first: FloatArray | None = None
     contrast: float | None = None
 
 
@@ -260,27 +263,32 @@ def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[P
         started, chunk = time.perf_counter(), 1
         with _threads(threads):
             setting = _with_family(setting, frame)
+        before = yield from _from_half(frame, setting, seed)
+        if before is not None:
+            setting = replace(setting, first=coarse.doubled_kernel(before.result.kernel, setting.kernel_size))
+            started = time.perf_counter() - before.seconds
+        done_before, times = (0, [(0, 0.0)]) if before is None else (before.step, [(0, before.seconds)])
+        with _threads(threads):
             fits = _started(frame, setting, seed)
-        times: list[tuple[int, float]] = [(0, 0.0)]
         while fits.done < fits.steps:
             stage = STAGES[fits.stage()] + fits.words()
             # The number of threads belongs to torch, not to this fit: it is set only while torch works.
             with _threads(threads):
                 fits.run(chunk)
                 seconds = time.perf_counter() - started
-                pace = (seconds - times[-1][1]) / (fits.done - times[-1][0])
-                chunk = max(1, min(2 * chunk, int(_CHUNK_SECONDS / max(pace, 1e-6))))
+                a_step = (seconds - times[-1][1]) / (fits.done - times[-1][0])
+                chunk = max(1, min(2 * chunk, int(_CHUNK_SECONDS / max(a_step, 1e-6))))
                 times.append((fits.done, seconds))
                 result = _read_out(fits, frame, setting, seed, times)
             left = time.perf_counter()
             progress = Progress(
                 stage=stage,
-                step=fits.done,
-                steps=fits.steps,
+                step=done_before + fits.done,
+                steps=done_before + fits.steps,
                 slice_index=0,
                 slices=1,
                 seconds=seconds,
-                seconds_left=seconds / fits.done * (fits.steps - fits.done),
+                seconds_left=(seconds - times[0][1]) / fits.done * (fits.steps - fits.done),
                 result=result,
                 held=fits.held,
             )
@@ -291,6 +299,32 @@ def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[P
         if _kernel_is_uncertain(fits, setting):
             result = yield from _with_kernel_std(fits, frame, setting, seed, times, progress)
         return result
+
+
+def _from_half(
+    frame: arrays.Frame, setting: Setting, seed: int
+) -> Generator[Progress, None, Progress | None]:
+    """Fit the image at half its size first, where the kernel is unknown and large; its last progress."""
+    shape = (frame.y.shape[1], frame.y.shape[2])
+    unknown = setting.kernel is None and setting.near is None and can_polish(setting.options)
+    if not unknown or not pace.begins_small(setting.kernel_size, shape):
+        return None
+    smaller = replace(setting, kernel_size=pace.half_size(setting.kernel_size), keep_network=False)
+    smaller = replace(smaller, options=replace(setting.options, kernel_draws=0))
+    own = steps_of(plan_of(setting, *frame.y.shape), setting)
+    last: Progress | None = None
+    for progress in solve_frame(coarse.half(frame), smaller, seed):
+        a_step = progress.seconds / progress.step
+        last = replace(
+            progress,
+            stage=f"at half the size: {progress.stage}",
+            steps=progress.steps + own,
+            # A step of this one has four times the pixels.
+            seconds_left=progress.seconds_left + 4 * a_step * own,
+            result=coarse.doubled(progress.result, shape, setting.kernel_size),
+        )
+        yield last
+    return last
 
 
 def _kernel_is_uncertain(fits: Starts, setting: Setting) -> bool:
@@ -353,6 +387,8 @@ def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
     height, width = setting.kernel_size
     kernel = setting.kernel if setting.near is None else setting.near
     if kernel is None:
+        kernel = setting.first
+    if kernel is None:
         kernel = np.full((height, width), 1.0 / (height * width), dtype=np.float32)
     data = (frame.y, frame.weight, np.float32(frame.noise_std**2), kernel)
 
@@ -363,9 +399,18 @@ def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
         if setting.near is not None:
             _without_networks(loop.program, setting)
 
-    several = loop.program.polish > 0 and setting.near is None
-    count = PRESETS[setting.options.preset].starts if several else 1
-    return Starts(loop, begin, seed, count)
+    return Starts(loop, begin, seed, _starts(loop.program.polish, setting))
+
+
+def _starts(polish: int, setting: Setting) -> int:
+    """How many fits a preset makes of one image."""
+    return PRESETS[setting.options.preset].starts if polish > 0 and setting.near is None else 1
+
+
+def steps_of(plan: Plan, setting: Setting) -> int:
+    """Count the steps of all starts."""
+    fit = plan.prefit + plan.bound + plan.ssim + plan.profile
+    return _starts(plan.polish, setting) * fit + plan.polish
 
 
 def _without_networks(program: Any, setting: Setting) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
 
 
 @contextlib.contextmanager
@@ -33,5 +37,10 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+    except OSError as error:
+        # numpy counts items where the system has no room for them, and does not say why.
+        if error.errno is None and _CUT_SHORT.fullmatch(str(error)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         part.unlink(missing_ok=True)
