@@ -24,12 +24,8 @@ if TYPE_CHECKING:
 # Room for what a sharp image has beyond the blurred one, as a share of the blurred range.
 _ROOM_BELOW, _ROOM_ABOVE = 0.1, 0.5
 _MOST_WEIGHT = 10.0  # dark pixels are not to rule the fit
-# Of a pixel's light: what one kernel for the whole image, on whole pixels, leaves unexplained. Without it a
-# bright star, which detectors do not record that exactly, decides alone.
-_MODEL_ERROR = 0.02
-_DARKER = (
-    3.0  # standard deviations under the darkest surroundings: deconvolved noise reaches so far, no light
-)
+# Standard deviations under the darkest surroundings: deconvolved noise reaches so far, no light does.
+_DARKER = 5.0
 
 
 @dataclass(frozen=True)
@@ -92,6 +88,7 @@ def frame(
     rgb: bool,
     poisson: bool,
     find_defects: bool = False,
+    own_error: float = 0.0,
 ) -> Frame:
     """Prepare one image.
 
@@ -105,7 +102,11 @@ def frame(
         The last axis holds colours, and opacity where there are four.
     poisson : bool
         Weigh pixels by a variance that grows linearly with their brightness; both numbers of the
-        line are read from the image. Beyond it a pixel is trusted to 2 % of its light.
+        line are read from the image.
+    find_defects : bool
+        Leave out saturated pixels, cosmic rays, hot and dead pixels.
+    own_error : float
+        With `poisson`: share of its light to which a pixel is trusted, whatever its noise.
 
     Raises
     ------
@@ -146,7 +147,7 @@ def frame(
         variance, light = (np.stack([part[i] for part in counted]) for i in (0, 1))
         floor = min(part[2] for part in counted)
         noise = math.sqrt(float(variance[keep].mean()))
-        doubt = np.sqrt(variance + (_MODEL_ERROR * light) ** 2)
+        doubt = np.sqrt(variance + (own_error * light) ** 2)
         weight *= np.minimum(noise / doubt, _MOST_WEIGHT).astype(np.float32)
     else:
         noise = float(np.median([estimate.noise_std(v, k) for v, k in zip(y, keep, strict=True)]))
@@ -185,4 +186,4 @@ def _counted(
     variance = estimate.noise_model(y, keep).variance(wide)
     ground = float(wide[keep].min()) if keep.any() else 0.0
     light = np.maximum(cv2.GaussianBlur(y, (0, 0), 1.0) - ground, 0.0).astype(np.float64)
-    return variance, light, ground - _DARKER * math.sqrt(float(variance.min()))
+    return variance, light, ground - _DARKER * math.sqrt(float(variance.mean()))

@@ -389,17 +389,21 @@ class Kind:
         Shape of the kernel.
     method : str or None
         The method; None: the preset's.
+    own_error : float
+        Share of its light to which a pixel of noise "poisson" is trusted: a star between pixels is no sharp
+        image, and a detector near its limit is not linear. Else one bright star decides alone.
     """
 
     noise: Noise
     kernel_family: KernelFamily
     method: Method | None = None
+    own_error: float = 0.0
 
 
 KINDS: dict[str, Kind] = {
     "photograph": Kind(noise="gaussian", kernel_family="free"),
     "fluorescence": Kind(noise="poisson", kernel_family="gaussian"),
-    "astronomy": Kind(noise="poisson", kernel_family="moffat"),
+    "astronomy": Kind(noise="poisson", kernel_family="moffat", own_error=0.02),
 }
 
 _BALANCED = Preset(

@@ -20,7 +20,7 @@ from napari_vdip.core.smooth import smooth_image
 from napari_vdip.draws import kernel_std
 from napari_vdip.errors import DeviceUnavailable, Diverged, InvalidOption, OutOfMemory, VdipError
 from napari_vdip.fitted import Network
-from napari_vdip.options import PRESETS, Options
+from napari_vdip.options import KINDS, PRESETS, Options
 from napari_vdip.result import History, Progress, Result
 from napari_vdip.starts import Starts, seed_of
 
@@ -252,7 +252,8 @@ def solve(
 
 def frame_of(plane: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, options: Options) -> arrays.Frame:
     """Prepare an image as the options say, see `arrays.frame`."""
-    return arrays.frame(plane, mask, options.rgb, options.noise == "poisson", options.defects)
+    poisson, own_error = options.noise == "poisson", KINDS[options.kind].own_error
+    return arrays.frame(plane, mask, options.rgb, poisson, options.defects, own_error)
 
 
 def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progress, None, Result]:

@@ -30,6 +30,9 @@ _FEWEST = 3  # that agree; fewer are no field of stars
 # narrower.
 _AGREE = 0.15
 _OWN_ERROR = 0.03  # of a star's light in a pixel: what a smooth profile does not tell of a real one
+_CORE = (
+    0.7  # of its peak that the round Gaussian fitted to a star has; less: it was fitted to what surrounds it
+)
 _SIDE = 15  # px of a cut-out, at most
 _SKY = 31  # px; the sky is the median of so many
 
@@ -60,9 +63,13 @@ class _Star:
     light: Floats
     std: Floats
 
+    def std_of_all(self) -> Floats:
+        """Noise and the model's own error together."""
+        return np.hypot(self.std, _OWN_ERROR * np.maximum(self.light, 0.0))
+
     def residual(self, kernel: Floats) -> Floats:
         """Difference from a kernel, in standard deviations, at the best flux and sky: (s * s,)."""
-        std = np.hypot(self.std, _OWN_ERROR * np.maximum(self.light, 0.0)).ravel()
+        std = self.std_of_all().ravel()
         columns = np.stack([kernel.ravel(), np.ones(kernel.size)], 1) / std[:, None]
         seen = self.light.ravel() / std
         # Two numbers: their normal equations are as good as any other way, and quicker.
@@ -133,10 +140,14 @@ def _alike(stars: list[_Star]) -> list[tuple[_Star, float, Floats]]:
             down, across = (np.exp(-0.5 * ((line - at) / np.exp(values[0])) ** 2) for at in values[1:])
             return star.residual(np.outer(down, across))
 
-        found.append(least_squares(residual, [0.0, 0.0, 0.0], max_nfev=30).x)
+        at = least_squares(residual, [0.0, 0.0, 0.0], max_nfev=30)
+        error = star.std_of_all() * at.fun.reshape(star.light.shape)
+        peak = np.unravel_index(int(star.light.argmax()), star.light.shape)
+        if -error[peak] < (1 - _CORE) * star.light[peak]:
+            found.append((star, at.x))
     if not found:
         return []
-    widths = np.array([values[0] for values in found])
+    widths = np.array([values[0] for _, values in found])
     near = np.abs(widths[:, None] - widths) < _AGREE
     crowd = near.sum(0)
     large = np.flatnonzero(crowd >= max(0.5 * crowd.max(), _FEWEST))
@@ -147,7 +158,7 @@ def _alike(stars: list[_Star]) -> list[tuple[_Star, float, Floats]]:
     alike = near[group[crowd[group].argmax()]]
     return [
         (star, float(np.exp(values[0])), values[1:])
-        for star, values, same in zip(stars, found, alike, strict=True)
+        for (star, values), same in zip(found, alike, strict=True)
         if same
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from test_widget import blobs, press, run
 
 
@@ -39,3 +40,20 @@ def test_a_number_of_the_form_may_be_small(cells, open_dock):
     widget = open_dock()
     widget.pixel_size.value = 0.0325
     assert np.isclose(widget.pixel_size.value, 0.0325)
+
+
+def test_what_the_header_calls_saturated_takes_no_part(viewer, open_dock, qtbot, fake_fit, tmp_path):
+    image = blobs(40, 48, dtype=np.float32)
+    limit = np.sort(image.ravel())[-20]
+    fits.writeto(tmp_path / "stars.fits", image, fits.Header({"SATURATE": float(limit)}))
+    (layer,) = viewer.open(str(tmp_path / "stars.fits"), plugin="napari-vdip")
+    widget = open_dock()
+    widget.kernel_size.value = 5
+    run(widget, qtbot)
+    np.testing.assert_array_equal(fake_fit.options.mask, layer.data >= limit)
+    report = viewer.layers["stars deblurred"].metadata["napari-vdip"]
+    assert "20 pixels (1 %) from" in report["kernel_note"]
+    assert "as the header tells" in report["kernel_note"]
+    widget.defects.value = False
+    run(widget, qtbot)
+    assert fake_fit.options.mask is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_vdip import trust
+from napari_vdip import defects, trust
 from napari_vdip.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 METADATA_KEY = "napari-vdip"  # of a layer's metadata: the report of the fit it came from
 ROLE_KEY = "napari-vdip role"  # alike: which of the layers of that fit it is
+SATURATION_KEY = "napari-vdip saturation"  # of an image: the value from which on it is saturated
 ROLES = ("deblurred", "kernel", "uncertainty")  # what a fit makes, in the order of the layers
 _KERNEL_GAP = 0.05  # of the image's width, between the image and its kernel
 _ENOUGH = 1_000_000  # values that are looked at to find contrast limits: all would halt the viewer
@@ -95,6 +96,24 @@ def to_kernel(layer: Layer) -> npt.NDArray[Any]:
             "channel"
         )
     return np.asarray(full_resolution(layer))
+
+
+def with_saturated(
+    layer: Layer, mask: npt.NDArray[np.bool_] | None
+) -> tuple[npt.NDArray[np.bool_] | None, str]:
+    """Add to a mask what is saturated by the header of the layer's file, as the shell does.
+
+    Returns
+    -------
+    mask : ndarray of bool or None
+    note : str
+        What is to be told about it; empty if nothing.
+    """
+    limit = layer.metadata.get(SATURATION_KEY)
+    if limit is None:
+        return mask, ""
+    full, note = defects.beyond(np.asarray(full_resolution(layer)), limit)
+    return (mask, "") if not note else (full if mask is None else full | mask, note)
 
 
 def to_mask(layer: Layer) -> npt.NDArray[np.bool_]:

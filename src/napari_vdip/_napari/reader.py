@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari_vdip._napari.layers import SATURATION_KEY
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,6 +32,8 @@ def read(path: str | list[str]) -> list[LayerTuple]:
         "name": files.stem_of(image.path),
         "metadata": {"header": image.metadata.get("header", "")},
     }
+    if image.saturation is not None:
+        shown["metadata"][SATURATION_KEY] = image.saturation
     if {"Y", "X"} <= image.pixel_size.keys():
         leading = image.data.ndim - 2
         sizes = [image.pixel_size["Y"], image.pixel_size["X"]]

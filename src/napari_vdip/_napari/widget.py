@@ -307,6 +307,9 @@ class DeblurWidget(Container[Widget]):
             values["kernel"], self._kernel_note = pixels.kernel_for(values["kernel"], image, axes)
         if values["mask"] is not None:
             values["mask"] = layers.to_mask(values["mask"])
+        if values["defects"]:
+            values["mask"], note = layers.with_saturated(image, values["mask"])
+            self._kernel_note = "; ".join(filter(None, (self._kernel_note, note)))
         options = Options.from_keywords(rgb=bool(image.rgb), **values)
         return with_threads(optics.with_pixel_size(options, pixels.size_of(image, axes)))
 

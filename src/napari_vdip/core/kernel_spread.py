@@ -50,6 +50,7 @@ class KernelSpread:
                 image, self.generated, self.slope_var, self.contrast, self.noise_var, self.floor
             )
             image = improve_image(image, y, self.precision, kernel, v, h, guess, trust, 20)
+            image = torch.maximum(image, self.floor)
         return image
 
     def add(self, kernel: Tensor, share: float) -> None:

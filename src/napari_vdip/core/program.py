@@ -407,7 +407,9 @@ class Program(nn.Module):
             v, h, guess, trust = polish_weights(
                 self.mean, self.generated, self.slope_var, self.contrast, self.noise_var, self.floor
             )
-            self.mean.copy_(improve_image(self.mean, self.y, precision, self.kernel, v, h, guess, trust, 20))
+            better = improve_image(self.mean, self.y, precision, self.kernel, v, h, guess, trust, 20)
+            # What a step takes below the floor is held there by the next one.
+            self.mean.copy_(torch.maximum(better, self.floor))
             seen = Blur(self.kernel, precision).adjoint(precision)
             seen = seen.clamp_min(0.01 * seen.max())
             known = (near + noisy + (self.mean - self.generated).square()).reciprocal().mean()

@@ -102,7 +102,7 @@ def polish_weights(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Precisions that the polish gives to gradients and to the networks' image.
 
-    What lies below the floor is pulled there ten times as strongly as data pull: rings around bright
+    What does not lie above the floor is pulled there ten times as strongly as data pull: rings around bright
     points would be darker than anything can be.
 
     Parameters
@@ -125,7 +125,7 @@ def polish_weights(
     across = dh(image).square() + 0.5 * (slope_var[:, :, 1:] + slope_var[:, :, :-1])
     near, noisy = (0.6 * contrast).square(), 100.0 * noise_var
     precision = (near + noisy + (image - generated).square()).reciprocal()
-    low = 10.0 * (image < floor).to(image.dtype) / noise_var.clamp_min(1e-9)
+    low = 10.0 * (image <= floor).to(image.dtype) / noise_var.clamp_min(1e-9)
     guess = (precision * generated + low * floor) / (precision + low)
     v, h = gradient_precision(down, contrast), gradient_precision(across, contrast)
     return v, h, guess, precision + low
