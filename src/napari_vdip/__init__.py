@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_vdip.options import Options
     from napari_vdip.result import Result
 
-__version__ = "0.0.1"
+__version__ = "0.1.0"
 __all__ = ["Options", "Result", "VdipError", "deblur", "deblur_layer"]
 
 _HOME = {

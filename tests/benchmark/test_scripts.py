@@ -38,6 +38,6 @@ def test_profile_and_step_time():
 
 
 def test_a_soak_of_few_fits():
-    told = script("soak_fits.py", "--fits", 2)
+    told = script("soak_fits.py", "--fits", 2, "--warm-up", 0)
     assert told.count(" MiB, ") == 3
     assert " MiB a fit in the second half" in told
