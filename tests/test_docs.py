@@ -87,7 +87,8 @@ def test_a_block_runs(language, block, folder, capsys):
             assert names == {"results.csv", "references.csv", "summary.md", "quality_time.png", "gain.png"}
         else:
             stem = stem_of(words[1].replace("*", ""))
-            assert f"{stem}_deblurred.tif" in names
+            ending = ".ome.zarr" if "ome-zarr" in words else ".tif"
+            assert f"{stem}_deblurred{ending}" in names
             assert (f"{stem}_deblurred.fits" in names) == words[1].startswith("stars.fits")
 
 

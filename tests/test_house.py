@@ -50,6 +50,7 @@ ROOMS = (
     "tiffs",
     "fitsfile",
     "zarrfile",
+    "zarrout",
     "files",
     "kernelfile",
     "jobs",
