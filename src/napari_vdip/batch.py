@@ -177,8 +177,19 @@ class _Batch:
         for path, text in self._failed.items():
             print(f"  failed: {path}: {text}", file=sys.stderr)
 
-    def _tasks(self, items: dict[Path, _Item]) -> Iterator[tuple[Job, int]]:
-        """Units of one input after the other, each opened when it is its turn."""
+    def _tasks(self, items: dict[Path, _Item]) -> Iterator[tuple[Job, int] | None]:
+        """Units of one input after the other, each opened when it is its turn; None: none can be begun now."""
+        waiting: list[tuple[_Item, int]] = []
+
+        def next_one() -> tuple[Job, int] | None:
+            """Take the first unit whose sources are done; those of inputs that failed are dropped."""
+            waiting[:] = [(item, unit) for item, unit in waiting if item.job.folder in items]
+            for place, (item, unit) in enumerate(waiting):
+                if item.job.ready(unit):
+                    del waiting[place]
+                    return item.job, unit
+            return None
+
         for path, stem in zip(self._order.inputs, self._order.stems, strict=True):
             # one thread: the results are those of any number of workers, and slices side by side are
             # quicker than threads side by side
@@ -189,9 +200,11 @@ class _Batch:
             if not item.job.missing:
                 self._written(items.pop(item.job.folder))
                 continue
-            for number in item.job.missing:
-                if item.job.folder in items:  # else one of its units failed
-                    yield item.job, number
+            waiting += [(item, unit) for unit in item.job.missing]
+            while (task := next_one()) is not None:
+                yield task
+        while waiting:
+            yield next_one()
 
     def _prepared(self, path: Path, stem: str, threads: int | None) -> _Item | None:
         """Open an input and its job; None if it is done already, or cannot be."""
@@ -217,7 +230,7 @@ class _Batch:
         for text in job.notes:
             messages.warn(text, self._prefix(path))
         if job.done:
-            self._say(f"{path}: goes on, {len(job.done)} of {job.total} slices are done")
+            self._say(f"{path}: goes on, {len(job.finished)} of {len(job.final)} slices are done")
         return item
 
     def _one(self, item: _Item, interrupt: shell.Interrupt) -> None:

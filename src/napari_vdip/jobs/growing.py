@@ -45,7 +45,7 @@ class Growing:
         zarrout.axis_names(job.image.axes)
 
     def catch_up(self) -> None:
-        """Write the slices that are finished and not written yet; nothing where a unit is all there is.
+        """Write the slices that are finished and not written yet; nothing of a single image.
 
         Raises
         ------
@@ -102,7 +102,7 @@ class Growing:
         job = self._job
         index: tuple[int | slice, ...] = (slice(None),) * data.ndim
         if job.by_slices:
-            index = job.layout.slices[number]
+            index = job.layout.slices[job.visits[number].number]
             if member == "kernel":
                 index = (*(part for part in index if isinstance(part, int)), slice(None), slice(None))
         self._image(member, data.shape).put(index, data)

@@ -1,14 +1,15 @@
 """A job: an input, the settings of its first run, and the units that are done.
 
 `prepare` begins one or goes on with it, `load` opens it elsewhere from its folder alone; `Job.fit` does a
-unit. Under ``kernel_mode="each"`` a unit is a slice, or the one image; another mode knows all slices at
-once, and the whole of them is the unit.
+unit. A unit is one visit of a slice, or the one image. Under ``kernel_mode="each"`` every slice is visited
+once; under other modes some are visited first for their kernels, which the units of others start from.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import shutil
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from napari_vdip.errors import Diverged, InvalidInput, StorageFailed
 from napari_vdip.jobs import identity as identities
 from napari_vdip.jobs.units import Units
 from napari_vdip.layout import Layout, layout_of
+from napari_vdip.modes import Visit
 from napari_vdip.options import Options
 from napari_vdip.solve import device_of
 
@@ -29,11 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from napari_vdip.imagefile import ImageFile
     from napari_vdip.result import Progress, Result
 
 MANIFEST = "job.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +55,7 @@ class Job:
     layout : Layout
         Which axes hold the slices.
     manifest : dict
-        What was settled at the first run: identity, threads, kernel size.
+        What was settled at the first run: identity, threads, kernel size, order of the visits.
     units : Units
     done : set of int
         Numbers of the units that are finished.
@@ -72,12 +76,33 @@ class Job:
     @property
     def total(self) -> int:
         """Number of units."""
-        return len(self.layout.slices) if self.by_slices else 1
+        return len(self.visits)
 
     @property
     def by_slices(self) -> bool:
-        """Whether a unit is a slice of a stack."""
-        return bool(self.layout.leading) and self.options.kernel_mode == "each"
+        """Whether it is a stack, and a unit one of its slices."""
+        return bool(self.layout.leading)
+
+    @functools.cached_property
+    def visits(self) -> list[Visit]:
+        """Which slice each unit is, and where it has its kernel from."""
+        if "visits" not in self.manifest:
+            return [Visit(number) for number in range(len(self.layout.slices))]
+        return [Visit(number, tuple(sources), follow) for number, sources, follow in self.manifest["visits"]]
+
+    @functools.cached_property
+    def final(self) -> dict[int, int]:
+        """Unit of each slice whose result counts: its last visit."""
+        return {visit.number: unit for unit, visit in enumerate(self.visits)}
+
+    @property
+    def finished(self) -> list[int]:
+        """Slices whose result is there."""
+        return sorted(number for number, unit in self.final.items() if unit in self.done)
+
+    def ready(self, unit: int) -> bool:
+        """Whether the units are done that this one has its kernel from."""
+        return all(self._first[source] in self.done for source in self.visits[unit].sources)
 
     @property
     def missing(self) -> list[int]:
@@ -96,16 +121,44 @@ class Job:
         options = dataclasses.replace(self.options, threads=self.manifest["threads"])
         if not self.by_slices:
             return (yield from stack.fit(self.image.data, options))
-        index = self.layout.slices[number]
+        visit = self.visits[number]
+        index = self.layout.slices[visit.number]
         plane = np.asarray(self.image.data[index])
         masks = stack.masks_of(options.mask, self.layout, options.rgb)
         size = tuple(self.manifest["kernel_size"])
         mask = stack.mask_of(masks, self.layout, index)
         options = dataclasses.replace(options, kernel_size=size, channel_axis=None, mask=mask)
         try:
-            return (yield from stack.fit(plane, options, number))
+            return (
+                yield from stack.fit(
+                    plane, options, visit.number, kernels=self._kernels(visit), follow=visit.follow
+                )
+            )
         except (InvalidInput, Diverged) as error:
             return stack.untouched(plane, size, str(error))
+
+    @functools.cached_property
+    def _first(self) -> dict[int, int]:
+        """Unit of each slice that others have their kernel from: its first visit."""
+        return {visit.number: unit for unit, visit in reversed(list(enumerate(self.visits)))}
+
+    def _kernels(self, visit: Visit) -> list[npt.NDArray[np.floating]]:
+        """Kernels that a visit starts from; none if it finds its own."""
+        if self.options.kernel_mode != "each" and stack.holds_kernel(self.options):
+            return [stack.known_kernel(self.options.kernel)]
+        found = [self._handed_on(source) for source in visit.sources]
+        return [kernel for kernel in found if kernel is not None]
+
+    def _handed_on(self, number: int) -> npt.NDArray[np.floating] | None:
+        """Kernel of a slice; where it could not be deblurred, the one that it would have followed."""
+        while True:
+            unit = self._first[number]
+            visit = self.visits[unit]
+            if self.units.report(unit)["steps"] > 0:
+                return self.units.member(unit, "kernel")
+            if not visit.follow:
+                return None
+            (number,) = visit.sources
 
     def keep(self, number: int, result: Result) -> None:
         """Put a finished unit on the disk.
@@ -239,11 +292,14 @@ def _begun(
         "threads": options.threads or threads or torch.get_num_threads(),
         "versions": _versions(options),
     }
-    if layout.leading and options.kernel_mode == "each":
+    if layout.leading:
         masks = stack.masks_of(options.mask, layout, options.rgb)
         setting = stack.setting_of(image.data, layout, masks, options)
         manifest["kernel_size"] = list(setting.kernel_size)
         manifest["kernel_size_reason"] = setting.kernel_size_reason
+        if options.kernel_mode != "each":
+            visits = stack.visits_of(image.data, layout, masks, options)
+            manifest["visits"] = [[visit.number, list(visit.sources), visit.follow] for visit in visits]
     return manifest
 
 

@@ -116,7 +116,7 @@ def write(
     stem : str
         Of their names.
     partial : mapping, optional
-        Results of units that were stopped on the way, by number.
+        Results of units that were stopped on the way, by unit.
     extra : mapping, optional
         What else the report shall tell; ``options`` in it go on top of those of the job.
     grown : Growing, optional
@@ -174,14 +174,25 @@ def _write_tiffs(job: Job, paths: list[Path], partial: Mapping[int, Result]) -> 
 
 def _report(job: Job, partial: Mapping[int, Result]) -> dict[str, Any]:
     """Report of the whole from those of its units."""
-    reports = {number: job.units.report(number) for number in job.done}
-    reports |= {number: result.report for number, result in partial.items()}
+    units = {unit: job.units.report(unit) for unit in sorted(job.done)}
+    units |= {unit: result.report for unit, result in partial.items()}
     if not job.by_slices:
-        return reports[0]
+        return units[0]
     from napari_vdip import stack  # torch, which is not needed to see that all is done
 
-    report = stack.joined_report(dict(sorted(reports.items())), job.total)
-    return report | {"kernel_size_reason": job.manifest["kernel_size_reason"]}
+    reports = {job.visits[unit].number: report for unit, report in units.items()}
+    report = stack.joined_report(dict(sorted(reports.items())), len(job.final))
+    done = len(job.finished)
+    return report | {
+        "steps": sum(told["steps"] for told in units.values()),
+        "seconds": round(sum(told["seconds"] for told in units.values()), 3),
+        "partial": done < len(job.final),
+        "stop_reason": "finished"
+        if done == len(job.final)
+        else f"stopped with {done} of {len(job.final)} slices done",
+        "kernel_size_reason": job.manifest["kernel_size_reason"],
+        "kernel_from": sorted({visit.number for visit in job.visits if not visit.sources}),
+    }
 
 
 def _shape(job: Job, partial: Mapping[int, Result], member: str) -> tuple[int, ...]:
@@ -199,14 +210,16 @@ def _in_order(job: Job) -> bool:
 
 
 def _planes(job: Job, partial: Mapping[int, Result], member: str, shape: tuple[int, ...]) -> Iterator[Array]:
-    """Give the units' planes one after the other."""
-    for number in range(job.total):
-        if number in partial:
-            yield getattr(partial[number], member)
-        elif number in job.done:
-            yield job.units.member(number, member)
-        else:
+    """Give the slices' planes one after the other, each by its latest visit."""
+    latest = {job.visits[unit].number: unit for unit in [*sorted(job.done), *partial]}
+    for number in range(len(job.final)):
+        unit = latest.get(number)
+        if unit is None:
             yield np.full(shape, np.nan, np.float32)
+        elif unit in partial:
+            yield getattr(partial[unit], member)
+        else:
+            yield job.units.member(unit, member)
 
 
 def _gathered(job: Job, partial: Mapping[int, Result], member: str, shape: tuple[int, ...]) -> Array:
