@@ -110,9 +110,9 @@ def run(
     if path is not None and path.exists():
         with np.load(path) as kept:
             return float(kept["seconds"]), kept["image"], kept["std"], kept["kernel"], int(kept["fitted"])
-    begun = time.perf_counter()
+    begun = time.process_time()
     found = deblur(stack, kernel_mode=mode, **settings)
-    seconds = time.perf_counter() - begun
+    seconds = time.process_time() - begun
     fitted = len(found.report["kernel_from"])
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from napari_vdip.files import split, stem_of
 from napari_vdip.imagefile import FORMS
 from napari_vdip.jobs import identity as identities
 from napari_vdip.jobs import results, sequence
+from napari_vdip.jobs.units import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -178,7 +179,7 @@ class _Batch:
             print(f"  failed: {path}: {text}", file=sys.stderr)
 
     def _tasks(self, items: dict[Path, _Item]) -> Iterator[tuple[Job, int] | None]:
-        """Units of one input after the other, each opened when it is its turn; None: none can be begun now."""
+        """Units of one input after the other, opened when it is its turn; None: none can be begun now."""
         waiting: list[tuple[_Item, int]] = []
 
         def next_one() -> tuple[Job, int] | None:
@@ -215,7 +216,7 @@ class _Batch:
 
             identity = identities.identity(path, options)
             folder = order.folder / f"{stem}_job"
-            if order.resume and not (folder / jobs.MANIFEST).exists():
+            if order.resume and not (folder / MANIFEST).exists():
                 if results.already_done(order.folder, stem, identity, order.form):
                     self._skipped += 1
                     self._say(f"{path}: done before")

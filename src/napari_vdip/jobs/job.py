@@ -21,7 +21,7 @@ import napari_vdip
 from napari_vdip import files, stack
 from napari_vdip.errors import Diverged, InvalidInput, StorageFailed
 from napari_vdip.jobs import identity as identities
-from napari_vdip.jobs.units import Units
+from napari_vdip.jobs.units import MANIFEST, Advice, Units
 from napari_vdip.layout import Layout, layout_of
 from napari_vdip.modes import Visit
 from napari_vdip.options import Options
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from napari_vdip.imagefile import ImageFile
     from napari_vdip.result import Progress, Result
 
-MANIFEST = "job.json"
 _FORMAT = 2
 
 
@@ -197,6 +196,7 @@ def prepare(
     resume: bool = False,
     threads: int | None = None,
     identity: dict[str, Any] | None = None,
+    advice: Advice | None = None,
 ) -> Job:
     """Begin a job, or go on with the one that is in the folder.
 
@@ -214,6 +214,8 @@ def prepare(
         last digits of a result follow from it.
     identity : dict, optional
         As `identities.identity` makes it of input and options, if that is known already.
+    advice : Advice, optional
+        What users are told to do; by default what they do in the shell.
 
     Raises
     ------
@@ -224,22 +226,23 @@ def prepare(
         If the folder cannot be written to.
     """
     now = identity or identities.identity(image.path, options)
+    advice = advice or Advice()
     layout = layout_of(tuple(image.data.shape), options.rgb, options.channel_axis)
-    lock = _locked(folder)
+    lock = _locked(folder, advice)
     try:
         before = _manifest(folder)
         if before is not None and resume:
-            remedy = "use the same settings, choose another --output, or delete that folder to begin anew"
+            remedy = f"use the same settings, {advice.elsewhere}, or delete that folder to begin anew"
             identities.refuse_differences(folder, before, now, remedy)
         elif before is not None and (kept := len(Units(folder, "").present())):
             raise InvalidInput(
-                f"{folder} holds {kept} finished slice(s) of an earlier run; go on with it by --resume, or "
-                "delete that folder to begin anew"
+                f"{folder} holds {kept} finished slice(s) of an earlier run; to go on with it "
+                f"{advice.again}, or delete that folder to begin anew"
             )
         manifest = before if before is not None and resume else _begun(image, options, layout, threads, now)
         if manifest is not before:
-            _write_manifest(folder, manifest, options)
-        job = Job(folder, image, options, layout, manifest, Units(folder, _key(manifest)), lock=lock)
+            _write_manifest(folder, manifest, options, advice)
+        job = Job(folder, image, options, layout, manifest, Units(folder, _key(manifest), advice), lock=lock)
         _take_up(job)
     except BaseException:
         lock.release()
@@ -342,7 +345,7 @@ def _key(manifest: dict[str, Any]) -> str:
     return json.dumps({name: manifest[name] for name in ("input", "options", "arrays")}, sort_keys=True)
 
 
-def _locked(folder: Path) -> Any:
+def _locked(folder: Path, advice: Advice) -> Any:
     """Make the folder and take it for this process.
 
     Raises
@@ -354,7 +357,8 @@ def _locked(folder: Path) -> Any:
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / "lock")
+    # of the process, not of one thread: in napari a run that waits may be given up by another one
+    lock = FileLock(folder / "lock", thread_local=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
@@ -362,7 +366,7 @@ def _locked(folder: Path) -> Any:
         raise InvalidInput(f"another run is at work on {folder}; wait for it, or stop it") from None
     except OSError as error:
         raise StorageFailed(
-            f"cannot write to {folder}: {error.strerror or error}; choose another --output"
+            f"cannot write to {folder}: {error.strerror or error}; {advice.elsewhere}"
         ) from error
     with contextlib.suppress(OSError):  # left by a run that was killed
         for part in folder.glob(".*.part"):
@@ -390,7 +394,7 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def _write_manifest(folder: Path, manifest: dict[str, Any], options: Options) -> None:
+def _write_manifest(folder: Path, manifest: dict[str, Any], options: Options, advice: Advice) -> None:
     """Write what was settled, and the arrays among the options; the manifest last.
 
     Raises
@@ -406,5 +410,5 @@ def _write_manifest(folder: Path, manifest: dict[str, Any], options: Options) ->
             part.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise StorageFailed(
-            f"cannot write to {folder}: {error.strerror or error}; make room, then try again"
+            f"cannot write to {folder}: {error.strerror or error}; make room, or {advice.elsewhere}"
         ) from error

@@ -175,7 +175,11 @@ def _write_tiffs(job: Job, paths: list[Path], partial: Mapping[int, Result]) -> 
 def _report(job: Job, partial: Mapping[int, Result]) -> dict[str, Any]:
     """Report of the whole from those of its units."""
     units = {unit: job.units.report(unit) for unit in sorted(job.done)}
-    units |= {unit: result.report for unit, result in partial.items()}
+    return report_of(job, units | {unit: result.report for unit, result in partial.items()})
+
+
+def report_of(job: Job, units: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+    """Make the report of the whole from those of its units, of which later ones count more."""
     if not job.by_slices:
         return units[0]
     from napari_vdip import stack  # torch, which is not needed to see that all is done

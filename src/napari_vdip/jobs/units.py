@@ -11,6 +11,7 @@ import hashlib
 import json
 import zipfile
 import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,10 +27,27 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
+MANIFEST = "job.json"  # what a job is, beside its units
 _COLUMNS = tuple(item.name for item in dataclasses.fields(History))
 _CHECKSUM = "sha256"
 # all that numpy and zipfile raise on bytes that are not what was written
 _DAMAGE = (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What users are told to do, by whoever runs a job.
+
+    Attributes
+    ----------
+    again : str
+        How an earlier run is gone on with.
+    elsewhere : str
+        How another folder is chosen.
+    """
+
+    again: str = "run the same command with --resume"
+    elsewhere: str = "choose another --output"
 
 
 class Units:
@@ -41,11 +59,13 @@ class Units:
         Folder that holds them; it must exist.
     key : str
         Of the job: a unit of another job is not taken for one of this.
+    advice : Advice
     """
 
-    def __init__(self, folder: Path, key: str) -> None:
+    def __init__(self, folder: Path, key: str, advice: Advice | None = None) -> None:
         self._folder = folder
         self._key = key
+        self._advice = advice or Advice()
 
     def path(self, number: int) -> Path:
         """File of a unit."""
@@ -77,7 +97,7 @@ class Units:
         except OSError as error:
             raise StorageFailed(
                 f"slice {number} could not be kept in {self._folder}: {error.strerror or error}; what was "
-                "finished before stays: make room, then run the same command with --resume"
+                f"finished before stays: make room, then {self._advice.again}"
             ) from error
 
     def read(self, number: int) -> Result | None:
@@ -107,8 +127,8 @@ class Units:
                 return np.asarray(archive[name])
         except _DAMAGE as error:
             raise StorageFailed(
-                f"{self.path(number)} cannot be read any more: {error}; run the same command with --resume, "
-                "which does that slice again"
+                f"{self.path(number)} cannot be read any more: {error}; {self._advice.again}: that slice is "
+                "done again then"
             ) from error
 
     def report(self, number: int) -> dict[str, Any]:
