@@ -35,6 +35,7 @@ ROOMS = (
     "defects",
     "arrays",
     "family",
+    "sharpness",
     "modes",
     "starts",
     "solve",

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-_SIDE = 192  # px; as much of an image is looked at: more costs time and changes little
+SIDE = 192  # px; as much of an image is looked at: more costs time and changes little
 _FINE = 3  # points a pixel, either way, over which a kernel is averaged
 _SCALES = (1.4, 2.0)  # of the prior, in units of the contrast: few photons ask for the wider one
-_MODEL_ERROR = 0.01  # of the contrast, as in the polish
+MODEL_ERROR = 0.01  # of the contrast, as in the polish
 _GRID = 128  # samples of a pupil, either way
 
 
@@ -89,7 +89,9 @@ class _Family:
     tell: Callable[[Floats], tuple[float, ...]]
 
 
-def fit(frame: Frame, name: str, size: tuple[int, int]) -> Found:
+def fit(
+    frame: Frame, name: str, size: tuple[int, int], near: npt.NDArray[np.floating] | None = None
+) -> Found:
     """Find the kernel of a family under which an image is most probable.
 
     Parameters
@@ -99,6 +101,9 @@ def fit(frame: Frame, name: str, size: tuple[int, int]) -> Found:
     name : {"gaussian", "moffat", "pupil"}
     size : (int, int)
         Height and width of the kernel's window.
+    near : ndarray, (Kh, Kw), optional
+        Kernel of a neighbour, from which this one can have drifted: it is looked for around it, in a third
+        of the time.
 
     Returns
     -------
@@ -108,20 +113,25 @@ def fit(frame: Frame, name: str, size: tuple[int, int]) -> Found:
     from scipy.optimize import minimize, minimize_scalar  # type: ignore[import-untyped]
 
     family = FAMILIES[name]
-    part = _richest(frame, max(_SIDE, 3 * max(size)))
+    part = richest(frame, max(SIDE, 3 * max(size)))
     y, weight = frame.y[part], frame.weight[part]
     contrast = float(frame.y[frame.weight > 0].std())
-    precision = weight**2 / (frame.noise_std**2 + (_MODEL_ERROR * contrast) ** 2)
+    precision = weight**2 / (frame.noise_std**2 + (MODEL_ERROR * contrast) ** 2)
     tensors = [torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)) for values in (y, precision)]
 
-    def search(scale: float) -> tuple[float, float, Callable[[Floats], float]]:
-        """Find the best round kernel under a prior of this scale: energy, log width, and how to ask."""
+    def asked(scale: float) -> Callable[[Floats], float]:
+        """Tell how probable the image is under parameters, with a prior of this scale."""
         evidence = Evidence(tensors[0], tensors[1], torch.tensor(scale * contrast), size)
 
         def energy(values: Floats) -> float:
             kernel = family.draw(np.asarray(values, dtype=np.float64), size)
             return evidence(torch.from_numpy(kernel.astype(np.float32)))
 
+        return energy
+
+    def search(scale: float) -> tuple[float, Floats, Callable[[Floats], float]]:
+        """Find the best round kernel under a prior of this scale: energy, parameters, and how to ask."""
+        energy = asked(scale)
         widths = np.geomspace(0.4, max(1.0, min(size) / 4), 6)
         best = int(np.argmin([energy(family.start(width)) for width in widths]))
         found = minimize_scalar(
@@ -130,12 +140,18 @@ def fit(frame: Frame, name: str, size: tuple[int, int]) -> Found:
             method="bounded",
             options={"maxiter": 8},
         )
-        return float(found.fun), float(found.x), energy
+        return float(found.fun), family.start(math.exp(float(found.x))), energy
 
-    _, width, energy = min((search(scale) for scale in _SCALES), key=lambda found: found[0])
-    start = family.start(math.exp(width))
-    simplex = np.stack([start, *(start + np.diag(family.steps))])
-    options = {"initial_simplex": simplex, "maxfev": 20 * len(start), "xatol": 0.01, "fatol": 0.5}
+    def around(scale: float) -> tuple[float, Floats, Callable[[Floats], float]]:
+        """As `search`, at the neighbour's kernel."""
+        energy = asked(scale)
+        return energy(there), there, energy
+
+    there = np.zeros(0) if near is None else _parameters(family, near)
+    first, reach, evaluations = (search, 1.0, 20) if near is None else (around, 0.5, 8)
+    _, start, energy = min((first(scale) for scale in _SCALES), key=lambda found: found[0])
+    simplex = np.stack([start, *(start + reach * np.diag(family.steps))])
+    options = {"initial_simplex": simplex, "maxfev": evaluations * len(start), "xatol": 0.01, "fatol": 0.5}
     values = minimize(energy, start, method="Nelder-Mead", options=options).x
     told = family.tell(values)
     errors = _errors(energy, values, family)
@@ -146,7 +162,24 @@ def fit(frame: Frame, name: str, size: tuple[int, int]) -> Found:
     return Found(family.draw(values, size).astype(np.float32), numbers)
 
 
-def _richest(frame: Frame, side: int) -> tuple[slice, slice, slice]:
+def _parameters(family: _Family, kernel: npt.NDArray[np.floating]) -> Floats:
+    """Parameters whose kernel is nearest to one that is drawn already."""
+    from scipy.optimize import minimize
+
+    size = (kernel.shape[0], kernel.shape[1])
+    rows = np.arange(size[0]) - size[0] // 2
+    spread = float(np.sqrt(max((kernel.sum(1) * rows**2).sum(), 0.15)))
+
+    def apart(values: Floats) -> float:
+        return float(np.square(family.draw(values, size) - kernel).sum())
+
+    start = family.start(spread)
+    simplex = np.stack([start, *(start + np.diag(family.steps))])
+    options = {"initial_simplex": simplex, "xatol": 1e-3, "fatol": 1e-12, "maxfev": 400}
+    return np.asarray(minimize(apart, start, method="Nelder-Mead", options=options).x, dtype=np.float64)
+
+
+def richest(frame: Frame, side: int) -> tuple[slice, slice, slice]:
     """Part of an image with the most gradient for its noise."""
     height, width = frame.y.shape[1:]
     rows, columns = min(side, height), min(side, width)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import napari_vdip
-from napari_vdip import arrays, diagnosis, family
+from napari_vdip import arrays, diagnosis, family, sharpness
 from napari_vdip.core.compile import Way, runner, scripting_available
 from napari_vdip.core.program import Plan
 from napari_vdip.core.smooth import smooth_image
@@ -69,6 +69,8 @@ class Setting:
         Whether the polish moves `near` towards what this image says; off: it is held.
     contrast : float or None
         Contrast of the frame of which this image is a tile, as `contrast_of` tells it; None: its own.
+    steepness : float or None
+        With `near`: scale of the prior in units of the contrast; None: what `sharpness` tells of this image.
     """
 
     options: Options
@@ -82,6 +84,7 @@ class Setting:
     near: FloatArray | None = None
     follow: bool = False
     contrast: float | None = None
+    steepness: float | None = None
 
 
 def device_of(name: str) -> torch.device:
@@ -252,7 +255,7 @@ def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[P
     with _torch_errors(frame.y.shape):
         started, chunk = time.perf_counter(), 1
         with _threads(threads):
-            setting = _with_family(setting, frame)
+            setting = with_steepness(_with_family(setting, frame), frame)
             fits = _started(frame, setting, seed)
         times: list[tuple[int, float]] = [(0, 0.0)]
         while fits.done < fits.steps:
@@ -288,10 +291,19 @@ def _with_family(setting: Setting, frame: arrays.Frame) -> Setting:
     name = setting.options.family_used
     if name == "free" or (setting.near is not None and not setting.follow):
         return setting
-    found = family.fit(frame, name, setting.kernel_size)
+    found = family.fit(frame, name, setting.kernel_size, setting.near)
     if setting.near is not None:
         return replace(setting, near=found.kernel, follow=False, kernel_numbers=found.numbers)
     return replace(setting, kernel=found.kernel, kernel_numbers=found.numbers)
+
+
+def with_steepness(setting: Setting, frame: arrays.Frame) -> Setting:
+    """Find the scale of the prior where no network is fitted, and it is not known."""
+    if setting.near is None or setting.steepness is not None:
+        return setting
+    contrast = contrast_of(frame) if setting.contrast is None else setting.contrast
+    scale = sharpness.steepness(frame, setting.near, contrast)
+    return replace(setting, contrast=contrast, steepness=scale)
 
 
 def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
@@ -318,14 +330,18 @@ def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
 
 def _without_networks(program: Any, setting: Setting) -> None:
     """Put a first image where the networks' would be; a kernel that is held need not be a known one."""
-    if setting.contrast is not None:
-        program.contrast.fill_(setting.contrast)
+    assert setting.contrast is not None
+    assert setting.steepness is not None
+    program.contrast.fill_(setting.contrast)
     if setting.kernel is None or not setting.options.kernel_fixed:
         program.model_error = _ESTIMATED
     noise = program.noise_var + (program.model_error * program.contrast).square()
     precision = program.weight.square() / noise
     with torch.no_grad():
         program.mean.copy_(smooth_image(program.y, precision, program.kernel, program.contrast))
+    # The noise that the model leaves goes with the contrast, the gradients of the prior with the steepness.
+    program.contrast.mul_(setting.steepness)
+    program.model_error /= setting.steepness
 
 
 def _read_out(

@@ -28,6 +28,7 @@ from napari_vdip.solve import (
     polish_steps,
     solve,
     solve_frame,
+    with_steepness,
 )
 
 if TYPE_CHECKING:
@@ -207,7 +208,8 @@ def solve_tiled(
                 raise
             job.warnings.append(f"memory ran out: the crop of {height} x {width} px was halved")
             plan = replace(plan, crop=(top + height // 4, left + width // 4, height // 2, width // 2))
-    job.setting = replace(setting, near=kernel, follow=False, contrast=contrast_of(frame))
+    setting = replace(setting, near=kernel, follow=False, contrast=contrast_of(frame))
+    job.setting = with_steepness(setting, frame)
     while True:
         try:
             return (yield from job.deblur(plan))
