@@ -34,6 +34,7 @@ ROOMS = (
     "estimate",
     "defects",
     "arrays",
+    "heap",
     "family",
     "sharpness",
     "modes",

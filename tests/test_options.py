@@ -18,13 +18,12 @@ BOUNDED = [(f.name, f.metadata["low"], f.metadata["high"]) for f in FIELDS if f.
 
 
 def test_defaults_are_the_contract():
-    defaults = {item.name: item.default for item in FIELDS}
-    assert defaults == {
+    assert vars(Options()) == {
         "kernel_size": "auto",
         "preset": "balanced",
         "kind": "photograph",
         "method": None,
-        "noise": None,
+        "noise": "gaussian",
         "kernel_family": None,
         "kernel": None,
         "kernel_fixed": True,
@@ -40,6 +39,19 @@ def test_defaults_are_the_contract():
         "rgb": False,
         "channel_axis": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "noise"), [("photograph", "gaussian"), ("fluorescence", "poisson"), ("astronomy", "poisson")]
+)
+def test_the_kind_chooses_the_noise_that_is_not_given(kind, noise):
+    assert Options(kind=kind).noise == noise
+    assert Options.from_keywords(Options(), kind=kind).noise == noise
+    other = {"gaussian": "poisson", "poisson": "gaussian"}[noise]
+    given = Options(kind=kind, noise=other)
+    assert given.noise == other
+    assert Options.from_keywords(given, seed=3).noise == other
+    assert given.chosen() == {"noise": other} | ({} if kind == "photograph" else {"kind": kind})
 
 
 @pytest.mark.parametrize("item", FIELDS, ids=lambda item: item.name)

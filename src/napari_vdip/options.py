@@ -171,6 +171,8 @@ class Options:
         for item in dataclasses.fields(self):
             object.__setattr__(self, item.name, _plain(getattr(self, item.name)))
             _check(item.name, getattr(self, item.name), type_of(item.name), item.metadata)
+        if self.noise is None:
+            object.__setattr__(self, "noise", KINDS[self.kind].noise)
         if self.rgb and self.channel_axis is not None:
             raise InvalidOption(
                 "rgb=True and channel_axis were both given; use rgb for colours that share one kernel, "
@@ -200,17 +202,24 @@ class Options:
                 raise InvalidOption(
                     f"unknown option {name!r}; did you mean {near!r}? known: {', '.join(known)}"
                 )
-        return dataclasses.replace(base or cls(), **keywords)
+        base = base or cls()
+        if base.noise == KINDS[base.kind].noise:  # as the kind chose it: another kind chooses anew
+            keywords.setdefault("noise", None)
+        return dataclasses.replace(base, **keywords)
+
+    def chosen(self) -> dict[str, Any]:
+        """Values by name that are neither the default nor what the kind of image chooses."""
+        usual = vars(Options(kind=self.kind)) | {"kind": Options().kind}
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if value is not usual[name] and (hasattr(value, "shape") or value != usual[name])
+        }
 
     @property
     def method_used(self) -> Method:
         """The method given, else the one of the image kind, else the preset's."""
         return self.method or KINDS[self.kind].method or PRESETS[self.preset].method
-
-    @property
-    def noise_used(self) -> Noise:
-        """The noise given, else the one of the image kind."""
-        return self.noise or KINDS[self.kind].noise
 
     @property
     def family_used(self) -> KernelFamily:

@@ -118,11 +118,11 @@ class Recipe:
 
     def _given(self) -> dict[str, Any]:
         """Options that are not the default, and the arrays."""
-        values = {item.name: (getattr(self.options, item.name), item.default) for item in _FIELDS}
+        chosen = self.options.chosen()
         return {
-            name: value
-            for name, (value, default) in values.items()
-            if name in self.arrays or (name not in _READERS and value != default)
+            item.name: getattr(self.options, item.name)
+            for item in _FIELDS
+            if item.name in self.arrays or (item.name in chosen and item.name not in _READERS)
         }
 
     def _code(self, name: str, value: Any) -> str:

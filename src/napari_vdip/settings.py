@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,11 +68,9 @@ def load(path: str | os.PathLike[str]) -> Settings:
             raise InvalidInput(
                 f"{path} tells of the {name} that it is {value!r:.60}; expected the name of its file"
             )
-    defaults = Options()
-    Options.from_keywords(**values)
-    chosen = {item.name for item in dataclasses.fields(Options)} & {
-        name for name, value in values.items() if value != getattr(defaults, name)
-    }
+    chosen = set(Options.from_keywords(**values).chosen())
+    if "noise" not in chosen:  # another kind of image is to choose it anew
+        values = {name: value for name, value in values.items() if name != "noise"}
     if "given" in told and "options" in told:
         chosen -= {name for name in _BY_IMAGE if name not in told["given"]}
         values = {name: value for name, value in values.items() if name not in _BY_IMAGE or name in chosen}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import napari_vdip
-from napari_vdip import arrays, diagnosis, family, sharpness
+from napari_vdip import arrays, diagnosis, family, heap, sharpness
 from napari_vdip.core.compile import Way, runner, scripting_available
 from napari_vdip.core.program import Plan
 from napari_vdip.core.smooth import smooth_image
@@ -246,13 +246,13 @@ def solve(
 
 def frame_of(plane: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, options: Options) -> arrays.Frame:
     """Prepare an image as the options say, see `arrays.frame`."""
-    return arrays.frame(plane, mask, options.rgb, options.noise_used == "poisson", options.defects)
+    return arrays.frame(plane, mask, options.rgb, options.noise == "poisson", options.defects)
 
 
 def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progress, None, Result]:
     """Deblur one image that is prepared already, as `solve` does."""
     threads = setting.options.threads
-    with _torch_errors(frame.y.shape):
+    with _torch_errors(frame.y.shape), heap.kept():
         started, chunk = time.perf_counter(), 1
         with _threads(threads):
             setting = with_steepness(_with_family(setting, frame), frame)
@@ -421,7 +421,7 @@ def _report(fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, seco
             "python": platform.python_version(),
         },
         "method": options.method_used,
-        "noise": options.noise_used,
+        "noise": options.noise,
         "preset": asdict(preset),
         "kernel_size": list(setting.kernel_size),
         "kernel_size_reason": setting.kernel_size_reason,

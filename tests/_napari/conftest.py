@@ -62,7 +62,7 @@ class FakeFit:
         report = {
             "options": self.options.as_dict(),
             "device": "cpu (fake)",
-            "noise": self.options.noise_used,
+            "noise": self.options.noise,
             "steps": self.steps,
             "kernel_size": list(self.kernel_shape),
             "kernel_size_reason": "given",

@@ -194,7 +194,7 @@ def _planned(campaign: Campaign) -> list[_Run]:
     device = str(device_of(options.device))
     found = cases.find(campaign.folder, campaign.patterns)
     facts = [(case, *_sizes(case, campaign.kernel_size)) for case in found]
-    common: dict[str, Any] = {"noise": options.noise_used, "version": napari_vdip.__version__}
+    common: dict[str, Any] = {"noise": options.noise, "version": napari_vdip.__version__}
     own = [name for name in campaign.baselines if name not in get_args(classical.Classical)]
 
     def planned(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from napari_vdip import heap
 from napari_vdip.core.compile import runner
 from napari_vdip.solve import STAGES, Setting, device_of, plan_of, way_of
 
@@ -126,11 +127,12 @@ def time_stages(
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     found = []
-    for stage in warm_stages(options, shape, kernel_size, steps):
-        times = []
-        for _ in range(steps):
-            started = time.perf_counter()
-            stage.loop.run(1)
-            times.append(time.perf_counter() - started)
-        found.append(StageTime(stage.name, stage.steps, statistics.median(times)))
+    with heap.kept():
+        for stage in warm_stages(options, shape, kernel_size, steps):
+            times = []
+            for _ in range(steps):
+                started = time.perf_counter()
+                stage.loop.run(1)
+                times.append(time.perf_counter() - started)
+            found.append(StageTime(stage.name, stage.steps, statistics.median(times)))
     return found

@@ -139,9 +139,10 @@ class Up(nn.Module):
         """X (1, inputs, h, w) and deep (1, deeper, ceil(h/2), ceil(w/2)) -> (1, channels, h, w)."""
         skip = self.skip_norm(weights, self.skip(weights, x))
         deep = F.interpolate(deep, scale_factor=[2.0, 2.0], mode="bilinear", align_corners=False)
-        # Doubling a rounded-up half never falls short, so only the deeper branch is ever cut.
-        top, left = (deep.size(2) - x.size(2)) // 2, (deep.size(3) - x.size(3)) // 2
-        deep = deep[:, :, top : top + x.size(2), left : left + x.size(3)]
+        # Doubling a rounded-up half exceeds by at most one row and column, the last. As a negative
+        # padding: the gradient of a slice loses the order of the channels in memory.
+        rows, columns = x.size(2) - deep.size(2), x.size(3) - deep.size(3)
+        deep = F.pad(deep, [0, columns, 0, rows])
         y = self.join_norm(weights, torch.cat([skip, deep], 1))
         y = self.conv_norm(weights, self.conv(weights, y))
         mixed: Tensor = self.mix_norm(weights, self.mix(weights, y))
@@ -205,6 +206,9 @@ class ImageGenerator(nn.Module):
         """
         weights = cut(theta, self.sizes, self.shapes)
         x = noise[None]
+        if noise.device.type == "cpu":
+            # Channels next to each other: a quarter less time for a step at 255 px.
+            x = x.contiguous(memory_format=torch.channels_last)
         entries: list[Tensor] = []
         for down in self.downs:
             entries.append(x)

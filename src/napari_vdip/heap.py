@@ -1,0 +1,62 @@
+"""The C library's heap during a fit: what one step frees, the next one takes. glibc only.
+
+A step makes and drops some hundred arrays of many megabytes. glibc hands each of that size back to the
+system at once and asks for it again, and the system fills every page with zeros: that took a fifth
+of the processor time of a step at 256 x 256 px and almost half at 512 x 512 (docs/benchmarks/scaling.md).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of mallopt(3)
+_DURING_MMAP, _DURING_TRIM = (
+    1 << 30,
+    -1,
+)  # bytes: all but the largest blocks come from the heap; it never shrinks
+# Where glibc's own adjustment ends: once set, a threshold is not adjusted any more.
+_AFTER_MMAP, _AFTER_TRIM = 32 << 20, 64 << 20
+
+_lock = threading.Lock()
+_users = 0
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Keep freed memory in the process meanwhile, and give it back at the end.
+
+    It may be entered several times, in several threads; the last to leave gives the memory back. It
+    does nothing where the C library is not glibc.
+    """
+    library = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+    _enter(library)
+    try:
+        yield
+    finally:
+        _leave(library)
+
+
+def _enter(library: ctypes.CDLL | None) -> None:
+    global _users
+    with _lock:
+        _users += 1
+        if library is not None and _users == 1:
+            library.mallopt(_MMAP_THRESHOLD, _DURING_MMAP)
+            library.mallopt(_TRIM_THRESHOLD, _DURING_TRIM)
+
+
+def _leave(library: ctypes.CDLL | None) -> None:
+    global _users
+    with _lock:
+        _users -= 1
+        if library is not None and _users == 0:
+            library.mallopt(_MMAP_THRESHOLD, _AFTER_MMAP)
+            library.mallopt(_TRIM_THRESHOLD, _AFTER_TRIM)
+            library.malloc_trim(0)
