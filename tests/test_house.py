@@ -38,6 +38,7 @@ ROOMS = (
     "family",
     "sharpness",
     "modes",
+    "grid",
     "starts",
     "solve",
     "devices",

@@ -28,6 +28,7 @@ def test_defaults_are_the_contract():
         "kernel": None,
         "kernel_fixed": True,
         "kernel_mode": "each",
+        "kernel_grid": None,
         "tile": None,
         "device": "auto",
         "compile": "auto",
@@ -79,6 +80,7 @@ def test_the_bounded_options_are_these():
         "seed",
         "iterations",
         "threads",
+        "kernel_grid",
         "tile",
         "channel_axis",
     }

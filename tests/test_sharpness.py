@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from test_family import drawn, frame_of
 
 from napari_vdip import Options, arrays, deblur
 from napari_vdip.metrics import closeness
@@ -11,6 +10,7 @@ from napari_vdip.samples import convolve_valid, load
 from napari_vdip.sharpness import steepness
 from napari_vdip.solve import contrast_of
 from napari_vdip.solve import frame_of as prepared
+from test_family import drawn, frame_of
 
 
 def test_a_micrograph_is_steeper_than_a_photograph():

@@ -1,8 +1,8 @@
 """How steep the edges of the sharp image are, as far as the blurred one tells.
 
-The polish's prior has a scale, the contrast of the image. A photograph's edges go with the contrast of its blurred
-version; those of a micrograph under a wide kernel are two or three times as steep. Where no network has seen the
-image, this is found out by the evidence: it compares scales as it compares kernels.
+The polish's prior has a scale, the contrast of the image. A photograph's edges go with the contrast of its
+blurred version; those of a micrograph under a wide kernel are two or three times as steep. Where no network
+has seen the image, this is found out by the evidence: it compares scales as it compares kernels.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_vdip import arrays, estimate, modes, pace
+from napari_vdip import arrays, estimate, grid, modes, pace
 from napari_vdip.errors import Diverged, InvalidInput, InvalidOption
 from napari_vdip.layout import Layout, layout_of
 from napari_vdip.result import History, Progress, Result
@@ -303,6 +303,7 @@ def mask_of(
 
 def setting_of(image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, options: Options) -> Setting:
     """Choose what holds for all slices; the kernel size from the middle slice where it is "auto"."""
+    grid.check(options, stacked=bool(layout.leading))
     device, way = device_of(options.device), way_of(options.compile)
     if layout.leading and options.kernel_mode != "each":
         check_polished(options, f"kernel_mode={options.kernel_mode!r}")

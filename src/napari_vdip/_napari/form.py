@@ -30,6 +30,7 @@ _NOT_GIVEN = {
     "iterations": "preset",
     "threads": "auto",
     "tile": "by memory",
+    "kernel_grid": "one kernel",
     "channel_axis": "none",
 }
 

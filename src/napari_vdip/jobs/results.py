@@ -145,6 +145,7 @@ def write(
         _write_tiffs(job, paths, partial)
     else:
         paths = grown.finish(folder, partial)
+    paths += _write_kernel_grid(job, folder, stem, partial)
     report |= {key: value for key, value in extra.items() if key != "options"}
     report["options"] = job.options.as_dict() | extra.get("options", {})
     checksums = {path.name: identities.checksum(path) for path in paths}
@@ -170,6 +171,18 @@ def _write_tiffs(job: Job, paths: list[Path], partial: Mapping[int, Result]) -> 
             files.write_planes(path, planes, shape, job.image, name)
         else:
             files.write(path, _gathered(job, partial, member, shape), job.image, name)
+
+
+def _write_kernel_grid(job: Job, folder: Path, stem: str, partial: Mapping[int, Result]) -> list[Path]:
+    """Write the kernels of a frame's parts, (rows, columns, Kh, Kw), where there are such."""
+    if job.by_slices:
+        return []
+    kernels = partial[0].kernel_grid if 0 in partial else job.units.kernel_grid(0)
+    if kernels is None:
+        return []
+    path = folder / f"{stem}_kernel_grid.tif"
+    files.write(path, kernels)
+    return [path]
 
 
 def _report(job: Job, partial: Mapping[int, Result]) -> dict[str, Any]:

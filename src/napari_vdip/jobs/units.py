@@ -90,6 +90,8 @@ class Units:
             "report": _bytes(json.dumps(result.report)),
             **{name: getattr(result.history, name) for name in _COLUMNS},
         }
+        if result.kernel_grid is not None:
+            members["kernel_grid"] = result.kernel_grid
         members[_CHECKSUM] = _bytes(self._digest(members))
         try:
             with files.atomic(self.path(number)) as part, part.open("wb") as file:
@@ -112,7 +114,12 @@ class Units:
             return None
         if not whole:
             return None
-        return Result(members["image"], members["uncertainty"], members["kernel"], history, report)
+        return Result(
+            *(members[name] for name in ("image", "uncertainty", "kernel")),
+            history,
+            report,
+            kernel_grid=members.get("kernel_grid"),
+        )
 
     def member(self, number: int, name: str) -> Array:
         """Read one array of a unit, held to the checksum that the archive itself keeps of each.
@@ -130,6 +137,22 @@ class Units:
                 f"{self.path(number)} cannot be read any more: {error}; {self._advice.again}: that slice is "
                 "done again then"
             ) from error
+
+    def kernel_grid(self, number: int) -> Array | None:
+        """Read the kernels of a frame's parts; None where there is one kernel.
+
+        Raises
+        ------
+        StorageFailed
+            As `member`.
+        """
+        try:
+            with np.load(self.path(number), allow_pickle=False) as archive:
+                if "kernel_grid" not in archive.files:
+                    return None
+        except _DAMAGE:
+            pass
+        return self.member(number, "kernel_grid")
 
     def report(self, number: int) -> dict[str, Any]:
         """Read the report of a unit."""
