@@ -114,12 +114,8 @@ class Units:
             return None
         if not whole:
             return None
-        return Result(
-            *(members[name] for name in ("image", "uncertainty", "kernel")),
-            history,
-            report,
-            kernel_grid=members.get("kernel_grid"),
-        )
+        arrays = (members["image"], members["uncertainty"], members["kernel"])
+        return Result(*arrays, history, report, kernel_grid=members.get("kernel_grid"))
 
     def member(self, number: int, name: str) -> Array:
         """Read one array of a unit, held to the checksum that the archive itself keeps of each.
