@@ -5,9 +5,9 @@ Usage::
     python benchmarks/parts.py --sides 128 256 512
 
 For each side, in a process of its own: processor time of a step of the fit, of a step of the polish (a slice
-or tile with a kernel from elsewhere) and of one question to the evidence (kernel families, scale of the prior),
-on one thread; and the most resident memory, that of the loaded program (a frame of 64 px) taken off, in bytes for
-a pixel. What is 0 is hidden by what loading took.
+or tile with a kernel from elsewhere) and of one question to the evidence (kernel families, scale of the
+prior), on one thread; and the most resident memory, that of the loaded program (a frame of 64 px) taken off,
+in bytes for a pixel. What is 0 is hidden by what loading took.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from napari_vdip import arrays, grid, modes
 from napari_vdip.devices import find
 from napari_vdip.errors import OutOfMemory
 from napari_vdip.options import PRESETS
+from napari_vdip.pace import CROP, TILE, WHOLE
 from napari_vdip.result import History, Progress, Result
 from napari_vdip.solve import (
     Setting,
@@ -40,18 +41,13 @@ if TYPE_CHECKING:
     Window = tuple[slice, slice]
     Crop = tuple[int, int, int, int]
 
-# A frame up to this many pixels is fitted whole if memory allows.
-_WHOLE = 1024 * 1024
-# Side of the crop that tells the kernel; from here on a larger one hardly changes it.
-_CROP = 512
-_TILE = 1024  # a larger tile saves nothing
 _LEAST = 64
 _TELLS = 0.1  # of the edges of the most telling part: one with fewer has no kernel of its own
 # Findings about a kernel that is none.
 _NO_KERNEL = {"flat", "scattered", "point"}
 _FREE_SHARE = 0.5  # of the free memory: the frame itself and other programs need some too
-# Bytes a pixel at the peak (docs/how-to/large-frames.md): of a fit, for each channel of the networks, and of
-# a polish, for each colour.
+# Bytes a pixel at the peak, with room (docs/benchmarks/stacks.md): of a fit, for each channel of the
+# networks, and of a polish, for each colour.
 _FIT_BYTES = 220
 _POLISH_BYTES = 420
 
@@ -187,7 +183,7 @@ def plan_for(
     if (
         kernels is None
         and options.tile is None
-        and (not can_polish(options) or (fits and math.prod(shape) <= _WHOLE))
+        and (not can_polish(options) or (fits and math.prod(shape) <= WHOLE))
     ):
         return None
     most, most_crop = (
@@ -196,7 +192,7 @@ def plan_for(
     if isinstance(options.tile, int):
         side, crop, reason = options.tile, options.tile, f"tile={options.tile} was asked for"
     else:
-        side, crop = min(_TILE, most), min(_CROP, most_crop)
+        side, crop = min(TILE, most), min(CROP, most_crop)
         reason = f"{free / 2**30:.1f} GiB of memory free"
     crop = max(crop, 3 * max(setting.kernel_size))
     if known:
@@ -209,7 +205,7 @@ def plan_for(
     if options.tile is None:  # a kernel holds for a tile: with fewer pixels they follow the blur
         side = min(side, min(shape[0] // kernels[0], shape[1] // kernels[1]) // 2)
     found = [
-        _crop(told, window, crop if options.tile is None else min(_CROP, most_crop)) for window in windows
+        _crop(told, window, crop if options.tile is None else min(CROP, most_crop)) for window in windows
     ]
     part, most_told = max(found, key=lambda each: each[1])
     cells = tuple(place if score > _TELLS * most_told else None for place, score in found)
