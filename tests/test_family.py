@@ -117,3 +117,14 @@ def test_a_kernel_that_has_drifted_is_found_from_its_neighbour_with_less_asking(
     assert kernel_similarity(found.kernel, alone.kernel) > 0.995
     assert found.numbers["fwhm_long"].value == pytest.approx(alone.numbers["fwhm_long"].value, rel=0.06)
     assert found.numbers["fwhm_long"].std > 0
+
+
+@pytest.mark.parametrize("name", family.FAMILIES)
+def test_a_kernel_that_is_a_point_or_a_line_has_numbers_too(name):
+    point, line = np.zeros((2, 11, 11))
+    point[5, 5] = 1
+    line[5] = 1 / 11
+    for kernel in (point, line):
+        found = family._parameters(family.FAMILIES[name], kernel)
+        assert np.isfinite(found).all()
+        assert np.isfinite(family.FAMILIES[name].draw(found, (11, 11))).all()

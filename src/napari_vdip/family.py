@@ -31,6 +31,7 @@ _FINE = 3  # points a pixel, either way, over which a kernel is averaged
 _SCALES = (1.4, 2.0)  # of the prior, in units of the contrast: few photons ask for the wider one
 MODEL_ERROR = 0.01  # of the contrast, as in the polish
 _ROUNDS_NEAR = 5
+_FAR = 4.0  # of a parameter from that of a round kernel
 _GRID = 128  # samples of a pupil, either way
 
 
@@ -175,6 +176,8 @@ def _parameters(family: _Family, kernel: npt.NDArray[np.floating]) -> Floats:
     spread = float(np.sqrt(max((kernel.sum(1) * rows**2).sum(), 0.15)))
 
     def apart(values: Floats) -> float:
+        if np.abs(values - start).max() > _FAR:  # under a pixel, shapes cannot be told apart: no end of them
+            return float("inf")
         return float(np.square(family.draw(values, size) - kernel).sum())
 
     start = family.start(spread)
