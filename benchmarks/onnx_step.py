@@ -5,6 +5,10 @@ state goes in and comes out, so that any execution provider could fit without to
 apart after the steps, how long tracing and export took, and seconds a step of each.
 
     python benchmarks/onnx_step.py --shape 40 48 --kernel-size 7 --steps 50
+    python benchmarks/onnx_step.py --shape 40 48 --kernel-size 7 --steps 50 --sensitivity
+
+With ``--sensitivity`` nothing is exported: torch is compared with itself from a start that differs by half a
+unit in the last place, and the traced graph with autograd, both in float64.
 
 Needs the extra ``onnx``. What came out of it: docs/explanation/onnx-step.md.
 """
@@ -132,13 +136,83 @@ def factors_of(program: Program, number: int) -> Tensor:
     return torch.tensor([*rates, 1 / (1 - 0.9 ** (number + 1)), 1 / (1 - 0.999 ** (number + 1))])
 
 
+INSTEAD = {
+    aten.convolution_backward.default: convolution_backward,
+    aten.upsample_bilinear2d_backward.default: upsample_backward,
+}
+
+
+def forced(
+    program: Program, session: Any, names: list[str], state: list[Tensor], data: list[Tensor], steps: int
+) -> None:
+    """Compare single steps, each from where torch is: nothing can pile up."""
+    step, apart, image = step_of(program), [0.0, 0.0], 0.0
+    held = [each.numpy() for each in data]
+    for number in range(steps):
+        factors = factors_of(program, number)
+        fed = [*(each.numpy() for each in state), factors.numpy(), *held]
+        found = session.run(None, dict(zip(names, fed, strict=True)))
+        state = [each.detach() for each in step(state, factors, data)[0]]
+        for which, place in enumerate((1, 4)):
+            wanted = state[place].numpy()
+            apart[which] = max(
+                apart[which], float(np.abs(found[place] - wanted).max() / np.abs(wanted).max())
+            )
+        with torch.no_grad():
+            there, _ = program.image_generator(torch.from_numpy(found[0]), program.noise)
+            here, _ = program.image_generator(state[0], program.noise)
+        image = max(image, float((there - here).abs().max()))
+    print(f"{steps} single steps, each from torch's state, are apart by at most:")
+    print(f"first moments {apart[0]:.1e} and {apart[1]:.1e} of the largest, image {image:.1e}")
+
+
+def course(program: Program, step: Any, steps: int) -> tuple[Tensor, Tensor]:
+    """Image and kernel after some steps."""
+    state = [getattr(program, name).clone() for name in STATE]
+    for number in range(steps):
+        factors = factors_of(program, number).to(state[0].dtype)
+        state = [
+            each.detach() for each in step(state, factors, [program.y, program.y_mean, program.y_var])[0]
+        ]
+    with torch.no_grad():
+        mean, _ = program.image_generator(state[0], program.noise)
+        return mean, program.kernel_generator(state[3], program.kernel_noise, program.logits)
+
+
+def sensitivity(shape: tuple[int, int], kernel_size: int, steps: int) -> None:
+    """Tell how far torch is from itself, and the traced graph from autograd in float64."""
+    for dtype in (torch.float32, torch.float64):
+        program = started(shape, kernel_size, steps).to(dtype)
+        plain = course(program, step_of(program), steps)
+        state = [getattr(program, name).clone() for name in STATE]
+        arguments = (state, factors_of(program, 0).to(dtype), [program.y, program.y_mean, program.y_var])
+        before, torch_default = program.image_theta.clone(), torch.get_default_dtype()
+        torch.set_default_dtype(dtype)  # of the constants in the decompositions
+        traced = make_fx(step_of(program), decomposition_table=INSTEAD)(*arguments)
+        told = [("the traced graph", course(program, traced, steps))]
+        torch.set_default_dtype(torch_default)
+        signs = torch.from_numpy(np.random.default_rng(1).choice([-1.0, 1.0], before.numel())).to(dtype)
+        program.image_theta.copy_(before * (1 + 0.5 * torch.finfo(torch.float32).eps * signs))
+        told.append(("half a unit in the last place of float32", course(program, step_of(program), steps)))
+        for name, other in told:
+            image = float((plain[0] - other[0]).abs().max())
+            print(
+                f"{dtype}, {name}: image {image:.1e}, kernel {float((plain[1] - other[1]).abs().sum()):.1e}",
+                flush=True,
+            )
+
+
 def main() -> None:
     """Trace, export, run, compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", type=int, nargs=2, default=(40, 48))
     parser.add_argument("--kernel-size", type=int, default=7)
     parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--sensitivity", action="store_true", help="torch against itself; no export")
     given = parser.parse_args()
+    if given.sensitivity:
+        sensitivity(tuple(given.shape), given.kernel_size, given.steps)
+        return
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)  # torch's exporter copies what torch calls deprecated
     warnings.filterwarnings("ignore", "Exporting a model while it is in training mode", UserWarning)
@@ -148,11 +222,7 @@ def main() -> None:
     arguments = (state, factors_of(program, 0), data)
 
     begun = time.perf_counter()
-    instead = {
-        aten.convolution_backward.default: convolution_backward,
-        aten.upsample_bilinear2d_backward.default: upsample_backward,
-    }
-    traced = make_fx(step_of(program), decomposition_table=instead)(*arguments)
+    traced = make_fx(step_of(program), decomposition_table=INSTEAD)(*arguments)
     at = time.perf_counter()
     print(f"traced in {at - begun:.0f} s: {len(traced.graph.nodes)} nodes", flush=True)
     # With torch's default, optimize=True, the graph gives NaN from some step on.
@@ -185,6 +255,7 @@ def main() -> None:
     begun = time.perf_counter()
     program.run(given.steps)
     here = (time.perf_counter() - begun) / given.steps
+    forced(program, session, names, state, data, given.steps)
     with torch.no_grad():
         mean, _ = program.image_generator(torch.from_numpy(moving[0]), program.noise)
         same, _ = program.image_generator(program.image_theta, program.noise)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, get_args
 
 import napari_vdip
-from napari_vdip.options import KINDS, PRESETS, Options
+from napari_vdip.options import KINDS, PRESETS, Group, Options, choices_of, type_of
 
 project = "napari-vdip"
 author = "The napari-vdip developers"
@@ -31,22 +32,40 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', ', ') for cell in line)} |" for line in lines)
 
 
+def allowed(item: dataclasses.Field[Any]) -> str:
+    """Write what an option may be: its choices, and the bounds of its numbers."""
+    facts = [f"`{choice}`" for choice in choices_of(type_of(item.name))]
+    low, high = item.metadata["low"], item.metadata["high"]
+    if low is not None:
+        number = "odd number" if item.metadata["odd"] else "number"
+        facts.append(f"{number} from {low}" + (f" to {high:,}" if high is not None else ""))
+    elif type_of(item.name) is bool:
+        facts += ["`True`", "`False`"]
+    return ", ".join(facts)
+
+
+def option_table(group: str | None = None) -> str:
+    """Write the options of a group, or all of them."""
+    shown = [item for item in dataclasses.fields(Options) if group is None or item.metadata["group"] == group]
+    rows = [
+        [f"`{item.name}`", allowed(item), f"`{item.default!r}`", item.metadata["unit"], item.metadata["help"]]
+        for item in shown
+    ]
+    return table(["option", "may be", "default", "unit", "what it does"], rows)
+
+
 myst_enable_extensions = ["substitution"]
 myst_heading_anchors = 3  # links to the headings of a page, as GitHub makes them
 myst_substitutions = {
-    "options": table(
-        ["option", "default", "unit", "what it does"],
-        [
-            [f"`{item.name}`", f"`{item.default!r}`", item.metadata["unit"], item.metadata["help"]]
-            for item in dataclasses.fields(Options)
-        ],
-    ),
+    "options": option_table(),
+    **{f"options_{group}": option_table(group) for group in get_args(Group)},
     "presets": table(
-        ["preset", "method", "pre-fit steps", "steps after it", "channels of the network"],
+        ["preset", "method", "starts", "pre-fit steps", "steps after it", "channels of the network"],
         [
             [
                 f"`{name}`",
                 f"`{preset.method}`",
+                f"{preset.starts}",
                 f"{preset.prefit_steps[preset.method]:,}",
                 f"{preset.iterations:,}",
                 f"{preset.channels}",

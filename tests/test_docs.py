@@ -16,7 +16,7 @@ import pytest
 import tifffile
 from astropy.io import fits
 
-from napari_vdip import cli, options
+from napari_vdip import cli, family, options
 from napari_vdip.files import stem_of
 from napari_vdip.flags import parse
 
@@ -60,6 +60,9 @@ def folder(tmp_path, monkeypatch):
         profile_steps=2,
     )
     monkeypatch.setitem(options.PRESETS, "fast", quick)
+    # A kernel of a family is looked for on a small part, under one prior: the pages are not about how well.
+    monkeypatch.setattr(family, "SIDE", 16)
+    monkeypatch.setattr(family, "_SCALES", family._SCALES[:1])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_vdip import Options, deblur, files
+from napari_vdip import Options, cli, deblur, files
 from napari_vdip.errors import InvalidInput, StorageFailed
 from napari_vdip.jobs import identity, job, results, sequence
 from napari_vdip.jobs.units import Units
@@ -363,6 +363,26 @@ def test_a_full_disk_is_told_and_the_resumed_job_completes(full_disk: Path, tmp_
     paths, _ = results.write(again, full_disk, "stack")
     wanted = np.stack([some_result(number, shape[1:]).image for number in range(10)])
     np.testing.assert_array_equal(files.read(paths[0]).data, wanted)
+
+
+def test_a_disk_that_is_full_when_the_results_are_written_loses_nothing(
+    full_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The fit's own file has room, the results beside it have not."""
+    blocks = np.random.default_rng(1).integers(0, 200, (30, 40)).repeat(4, 0).repeat(4, 1)
+    tifffile.imwrite(tmp_path / "a.tif", blocks.astype("u1"), photometric="minisblack")
+    words = ["deblur", str(tmp_path / "a.tif"), "--output", str(full_disk), "--preset", "fast"]
+    words += ["--kernel-size", "5", "--iterations", "1", "--threads", "1", "--compile", "off"]
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err
+    assert "No space left on device" in said
+    assert "--resume" in said
+    assert "Traceback" not in said
+    assert not list(full_disk.rglob("*.part"))
+    subprocess.run(["mount", "-o", "remount,size=8m", str(full_disk)], check=True)
+    assert cli.main([*words, "--resume"]) == 0
+    assert np.isfinite(files.read(full_disk / "a_deblurred.tif").data).all()
+    assert not (full_disk / "a_job").exists()
 
 
 # What is written from it

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_vdip.errors import InvalidOption, VdipError
-from napari_vdip.options import PRESETS, Method, Options, Preset, PresetName, choices_of, type_of
+from napari_vdip.options import PRESETS, Group, Method, Options, Preset, PresetName, choices_of, type_of
 
 FIELDS = dataclasses.fields(Options)
 BOUNDED = [(f.name, f.metadata["low"], f.metadata["high"]) for f in FIELDS if f.metadata["low"] is not None]
@@ -25,8 +25,15 @@ def test_defaults_are_the_contract():
         "method": None,
         "noise": "gaussian",
         "kernel_family": None,
+        "numerical_aperture": None,
+        "aperture_diameter": None,
+        "central_obstruction": None,
+        "fried_parameter": None,
+        "wavelength": None,
+        "pixel_size": None,
         "kernel": None,
         "kernel_fixed": True,
+        "kernel_draws": 4,
         "kernel_mode": "each",
         "kernel_grid": None,
         "tile": None,
@@ -58,7 +65,8 @@ def test_the_kind_chooses_the_noise_that_is_not_given(kind, noise):
 @pytest.mark.parametrize("item", FIELDS, ids=lambda item: item.name)
 def test_every_option_says_what_it_is(item):
     assert item.metadata["help"].endswith(".")
-    assert set(item.metadata) == {"help", "unit", "low", "high", "odd", "advanced"}
+    assert set(item.metadata) == {"help", "unit", "low", "high", "odd", "advanced", "group"}
+    assert item.metadata["group"] in get_args(Group)
 
 
 @pytest.mark.parametrize(("name", "low", "high"), BOUNDED)
@@ -83,6 +91,13 @@ def test_the_bounded_options_are_these():
         "kernel_grid",
         "tile",
         "channel_axis",
+        "numerical_aperture",
+        "aperture_diameter",
+        "central_obstruction",
+        "fried_parameter",
+        "wavelength",
+        "pixel_size",
+        "kernel_draws",
     }
 
 
@@ -123,6 +138,9 @@ def test_odd_kernel_sizes_are_allowed(half_height, half_width):
         ("iterations", "many"),
         ("iterations", False),
         ("threads", 2.0),
+        ("wavelength", "green"),
+        ("numerical_aperture", True),
+        ("pixel_size", float("nan")),
         ("rgb", "yes"),
         ("channel_axis", "c"),
     ],

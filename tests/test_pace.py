@@ -12,7 +12,8 @@ from napari_vdip.result import History, Result
 def result_of(shape, **changed):
     """Make the result of a fit of 200 steps in 10 s."""
     options = Options(preset="fast", threads=2, **changed.pop("options", {}))
-    report = {"steps": 200, "seconds": 10.0, "device": "cpu (some name, 2 threads)", **changed}
+    report = {"steps": 200, "seconds": 10.0, "kernel_size": [17, 17], **changed}
+    report = {"device": "cpu (some name, 2 threads)"} | report
     image = np.zeros(shape, np.float32)
     nothing = History(*(np.zeros(0),) * 5)
     return Result(image, image, np.ones((3, 3)), nothing, report | {"options": options.as_dict()})
@@ -38,6 +39,14 @@ def test_what_took_ten_seconds_takes_ten_seconds_again():
     assert pace.estimate((100, 50), options, "cpu", speeds) == pytest.approx(10)
     assert pace.estimate((200, 50), options, "cpu", speeds) == pytest.approx(20)
     assert pace.estimate((6, 100, 50), options, "cpu", speeds) == pytest.approx(60)
+
+
+def test_a_fit_that_began_at_half_the_size_tells_the_same_speed():
+    options = Options(preset="fast", threads=2, iterations=170, kernel_size=31)
+    speeds = pace.measured(result_of((100, 100), kernel_size=[31, 31]))
+    assert pace.estimate((100, 100), options, "cpu", speeds) == pytest.approx(10)
+    plain = pace.measured(result_of((100, 100), kernel_size=[31, 31], options={"method": "dip"}))
+    assert plain["fast cpu 2"] == pytest.approx(1.25 * speeds["fast cpu 2"])
 
 
 def test_the_steps_of_all_slices_count_and_colours_do_not():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import re
 import subprocess
 import sys
 from html import unescape
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from napari_vdip import Options
+from napari_vdip import Options, diagnosis
+from napari_vdip.options import Group, choices_of, type_of
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -58,3 +62,46 @@ def test_the_pictures_are_on_the_site(site):
     assert [picture.rsplit("/", 1)[1] for picture in pictures] == named
     assert len(named) >= 3
     assert all((site / picture).exists() for picture in pictures)
+
+
+@pytest.mark.parametrize("group", get_args(Group))
+def test_each_group_of_options_has_its_page(site, group):
+    """With every option of the group in its table, what it may be, and none of another group."""
+    page = (site / "reference" / "options" / f"{group}.html").read_text(encoding="utf-8")
+    rows = re.findall(r"<tr.*?</tr>", page[: page.index("</table>")], flags=re.DOTALL)
+    first = [re.findall(r'class="pre">(\w+)<', row)[0] for row in rows if "<td>" in row]
+    options = dataclasses.fields(Options)
+    assert first == [item.name for item in options if item.metadata["group"] == group]
+    told = words(site / "reference" / "options" / f"{group}.html")
+    for name in first:
+        for choice in choices_of(type_of(name)):
+            assert choice in told
+
+
+def test_the_gallery_shows_what_the_script_makes(site):
+    """Good runs and bad ones, each with its picture."""
+    page = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    script = ast.parse((DOCS / "make_gallery.py").read_text(encoding="utf-8"))
+    (cases,) = (
+        node.value
+        for node in script.body
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "CASES"
+    )
+    names = [key.value for key in cases.keys]
+    assert re.findall(r"\(images/gallery-([\w-]+)\.png\)", page) == names
+    assert page.count("## What went wrong") >= 3
+    shown = (site / "gallery.html").read_text(encoding="utf-8")
+    assert len(re.findall(r'<img[^>]*src="_images/gallery-', shown)) == len(names)
+
+
+def test_the_page_on_trust_knows_every_finding(site):
+    told = words(site / "trust.html")
+    source = ast.parse(Path(diagnosis.__file__).read_text(encoding="utf-8"))
+    codes = {
+        node.args[0].value
+        for node in ast.walk(source)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Finding"
+    }
+    assert {"border", "misfit", "point"} < codes
+    for code in codes:
+        assert code in told

@@ -15,11 +15,15 @@ from napari_vdip.metrics import closeness, kernel_similarity
 
 
 @pytest.mark.slow
-def test_the_default_preset_deblurs_a_real_photograph(data_folder, tmp_path):
-    """Levin et al., scene 1, kernel 1: 24.2 dB blurred, 31 dB or more after a default run."""
+def test_a_real_photograph_is_deblurred(data_folder, tmp_path):
+    """Levin et al., scene 1, kernel 1: 24.2 dB blurred, 32 dB or more after `fast`, which reaches 33.
+
+    The default preset takes four times as long, and has one dB more: docs/benchmarks/levin.md.
+    """
     folder = data_folder / "levin_dev"
     blurred = folder / "blurred" / "im1_kernel1_img.png"
     command = [sys.executable, "-m", "napari_vdip.cli", "deblur", blurred, "--kernel-size", "17"]
+    command += ["--preset", "fast"]
     subprocess.run([*command, "--output", tmp_path, "--quiet"], check=True, timeout=560)
 
     stem = tmp_path / "im1_kernel1_img"
@@ -29,14 +33,14 @@ def test_the_default_preset_deblurs_a_real_photograph(data_folder, tmp_path):
     sharp = iio.imread(folder / "sharp" / "im1.png").astype(float)
     found = closeness(image, sharp, 255.0)
     assert closeness(iio.imread(blurred).astype(float), sharp, 255.0).psnr < 24.5
-    assert found.psnr >= 31.0
-    assert found.ssim >= 0.88
+    assert found.psnr >= 32.0
+    assert found.ssim >= 0.91
 
     truth = iio.imread(folder / "kernels" / "kernel1.png").astype(float)
-    assert max(kernel_similarity(kernel, k) for k in (truth, truth[::-1, ::-1])) > 0.75
+    assert max(kernel_similarity(kernel, k) for k in (truth, truth[::-1, ::-1])) > 0.7
     # Roughly right: the exact coverage is a figure of the benchmark.
     error = np.abs(np.roll(image, tuple(round(s) for s in found.shift), (0, 1)) - sharp)[15:-15, 15:-15]
-    assert 0.5 < np.mean(error < std[15:-15, 15:-15]) < 0.85
+    assert 0.6 < np.mean(error < std[15:-15, 15:-15]) < 0.9
     report = json.loads(stem.with_name("im1_kernel1_img_report.json").read_text())
     assert report["stop_reason"] == "finished"
     assert report["warnings"] == []

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 # Room for what a sharp image has beyond the blurred one, as a share of the blurred range.
 _ROOM_BELOW, _ROOM_ABOVE = 0.1, 0.5
 _MOST_WEIGHT = 10.0  # dark pixels are not to rule the fit
+# Of a pixel's light: what one kernel for the whole image, on whole pixels, leaves unexplained. Without it a
+# bright star, which detectors do not record that exactly, decides alone.
+_MODEL_ERROR = 0.02
+_DARKER = (
+    3.0  # standard deviations under the darkest surroundings: deconvolved noise reaches so far, no light
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,8 @@ class Frame:
         ``intensity = scale * y + offset``.
     alpha : ndarray or None, (H, W)
         Opacity, passed through.
+    floor : float or None
+        What the sharp image does not lie below, in units of `y`; None: nothing is known.
     defects : Defects
         What was found and left out.
     """
@@ -52,6 +60,7 @@ class Frame:
     scale: float
     offset: float
     alpha: npt.NDArray[Any] | None
+    floor: float | None = None
     defects: Defects = field(default_factory=lambda: Defects(np.zeros((0, 0), dtype=bool)))
 
     def image(self, values: FloatArray) -> FloatArray:
@@ -96,7 +105,7 @@ def frame(
         The last axis holds colours, and opacity where there are four.
     poisson : bool
         Weigh pixels by a variance that grows linearly with their brightness; both numbers of the
-        line are read from the image.
+        line are read from the image. Beyond it a pixel is trusted to 2 % of its light.
 
     Raises
     ------
@@ -131,14 +140,17 @@ def frame(
     # fit hangs on the last bit of its data.
     values = np.round((values - offset) / scale * 2**20) / 2**20
     y = np.stack([_filled(v, k) for v, k in zip(values, keep, strict=True)])
-    weight = keep.astype(np.float32)
+    weight, floor = keep.astype(np.float32), None
     if poisson:
-        variance = np.stack([_variance(v, k) for v, k in zip(y, keep, strict=True)])
+        counted = [_counted(v, k) for v, k in zip(y, keep, strict=True)]
+        variance, light = (np.stack([part[i] for part in counted]) for i in (0, 1))
+        floor = min(part[2] for part in counted)
         noise = math.sqrt(float(variance[keep].mean()))
-        weight *= np.minimum(noise / np.sqrt(variance), _MOST_WEIGHT).astype(np.float32)
+        doubt = np.sqrt(variance + (_MODEL_ERROR * light) ** 2)
+        weight *= np.minimum(noise / doubt, _MOST_WEIGHT).astype(np.float32)
     else:
         noise = float(np.median([estimate.noise_std(v, k) for v, k in zip(y, keep, strict=True)]))
-    return Frame(y, weight, noise, scale, offset, alpha, found)
+    return Frame(y, weight, noise, scale, offset, alpha, floor, found)
 
 
 def _range(low: float, high: float, dtype: np.dtype[Any]) -> tuple[float, float]:
@@ -165,7 +177,12 @@ def _filled(values: npt.NDArray[np.float64], keep: npt.NDArray[np.bool_]) -> Flo
     return result
 
 
-def _variance(y: FloatArray, keep: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Variance of each pixel's noise, from its surroundings' brightness."""
-    model = estimate.noise_model(y, keep)
-    return model.variance(cv2.GaussianBlur(y, (0, 0), 2.0))
+def _counted(
+    y: FloatArray, keep: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
+    """Variance of each pixel's noise, its light over the darkest, and what no light lies below."""
+    wide = cv2.GaussianBlur(y, (0, 0), 2.0)
+    variance = estimate.noise_model(y, keep).variance(wide)
+    ground = float(wide[keep].min()) if keep.any() else 0.0
+    light = np.maximum(cv2.GaussianBlur(y, (0, 0), 1.0) - ground, 0.0).astype(np.float64)
+    return variance, light, ground - _DARKER * math.sqrt(float(variance.min()))

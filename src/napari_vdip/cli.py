@@ -259,12 +259,13 @@ def _with_arrays(options: Options) -> tuple[Options, KernelFile | None]:
 
 
 def _on_pixels(options: Options, psf: KernelFile | None, image: ImageFile) -> tuple[Options, str]:
-    """Bring a known kernel onto the pixels of an image; with what is to be told about it."""
-    if psf is None:
-        return options, ""
-    from napari_vdip import kernelfile
+    """Bring a known kernel or an instrument onto the pixels of an image; with what is to be told of it."""
+    from napari_vdip import kernelfile, optics
     from napari_vdip.psf import matched
 
+    options = optics.with_pixel_size(options, kernelfile.pixel_size_of(image))
+    if psf is None:
+        return options, ""
     kernel, note = matched(psf.data, psf.pixel_size, kernelfile.pixel_size_of(image))
     return dataclasses.replace(options, kernel=kernel), note
 

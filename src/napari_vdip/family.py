@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_vdip import optics, stars
 from napari_vdip.core.evidence import Evidence
 from napari_vdip.opencv import cv2
 
@@ -23,16 +24,28 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_vdip.arrays import Frame
+    from napari_vdip.optics import Optics
 
     Floats = npt.NDArray[np.float64]
 
 SIDE = 192  # px; as much of an image is looked at: more costs time and changes little
+_MIDDLE = (0.0, 0.0)
 _FINE = 3  # points a pixel, either way, over which a kernel is averaged
 _SCALES = (1.4, 2.0)  # of the prior, in units of the contrast: few photons ask for the wider one
+# Energies are sums over pixels that do not know each other's errors. Divided by this the curvature tells
+# what widths are off by on simulated micrographs (docs/explanation/research.md).
+_TEMPERATURE = 100.0
+_ROUND = 0.3  # std of the logarithm of an ellipse's axes' ratio
 MODEL_ERROR = 0.01  # of the contrast, as in the polish
 _ROUNDS_NEAR = 5
 _FAR = 4.0  # of a parameter from that of a round kernel
-_GRID = 128  # samples of a pupil, either way
+# Waves, where a search begins whose cutoff is known: the energy has several minima. A point's image is the
+# same with all signs changed.
+_DEFOCUS = (0.0, 0.1, 0.2, 0.3, 0.45, 0.7)
+_ASTIGMATISM = ((0.0, 0.0), (0.12, 0.0), (-0.12, 0.0), (0.0, 0.12), (0.0, -0.12))
+_FARTHEST = 2.0  # first steps of a search; a standard deviation is not taken for more
+_LIKELY = (1.0, 0.3, 0.3)  # waves; defocus and astigmatisms of instruments that people use
+_LIKELY_IN_AIR = 0.2  # waves; what the air does, seeing tells
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,7 @@ class Number:
     Attributes
     ----------
     value, std : float
-        The std is that of the Laplace approximation at the best fit; NaN where it has none.
+        The std is that of the Laplace approximation at the best fit; 0 for what is held.
     unit : str
     """
 
@@ -61,10 +74,17 @@ class Found:
         Sums to 1, centred.
     numbers : dict of Number
         What describes it, by name.
+    source : str
+        What tells it, for the report.
+    moved : tuple of ndarray, (Kh, Kw) each
+        Kernels one standard deviation away, a direction each, in which they are independent; the one that
+        differs most comes first.
     """
 
     kernel: npt.NDArray[np.float32]
     numbers: dict[str, Number]
+    source: str = ""
+    moved: tuple[npt.NDArray[np.float32], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +94,7 @@ class _Family:
     Attributes
     ----------
     draw : callable
-        Parameters and window to a kernel.
+        Parameters, window, and place in px from its middle (by default there) to a kernel.
     start : callable
         Parameters of the round one whose Gaussian core has about this std in px.
     steps : tuple of float
@@ -83,19 +103,30 @@ class _Family:
         Names of the numbers that are reported, and their units.
     tell : callable
         Parameters to these numbers.
+    grid : tuple of ndarray
+        Parameters of which the best is the start; empty: the best round one is.
+    unlikely : callable
+        Parameters to the energy, in nats, that they have whatever the image is.
     """
 
-    draw: Callable[[Floats, tuple[int, int]], Floats]
+    draw: Callable[..., Floats]
     start: Callable[[float], Floats]
     steps: tuple[float, ...]
     names: dict[str, str]
     tell: Callable[[Floats], tuple[float, ...]]
+    grid: tuple[Floats, ...] = ()
+    unlikely: Callable[[Floats], float] = lambda values: 0.0
 
 
 def fit(
-    frame: Frame, name: str, size: tuple[int, int], near: npt.NDArray[np.floating] | None = None
+    frame: Frame,
+    name: str,
+    size: tuple[int, int],
+    known: Optics | None = None,
+    sky: bool = False,
+    near: npt.NDArray[np.floating] | None = None,
 ) -> Found:
-    """Find the kernel of a family under which an image is most probable.
+    """Find the kernel of a family: that of the stars, or the one under which an image is most probable.
 
     Parameters
     ----------
@@ -104,6 +135,10 @@ def fit(
     name : {"gaussian", "moffat", "pupil"}
     size : (int, int)
         Height and width of the kernel's window.
+    known : Optics, optional
+        Instrument whose pupil it is.
+    sky : bool
+        Points are stars: where enough of them stand alone, they tell the kernel.
     near : ndarray, (Kh, Kw), optional
         Kernel of a neighbour, from which this one can have drifted: it is looked for around it, in a
         sixth of the time.
@@ -112,10 +147,39 @@ def fit(
     -------
     Found
     """
+    family = FAMILIES[name] if known is None else _instrument(known)
+    # A pupil takes long to draw.
+    most = 30 if known is None else 8
+    seen = stars.fit(frame, family.draw, family.start, size, most) if sky else None
+    if seen is not None:
+        return _found(family, size, seen.values, seen.cov, f"{seen.count} stars")
+    values, cov = _most_probable(frame, family, size, near)
+    return _found(family, size, values, cov, "evidence of the image")
+
+
+def _found(family: _Family, size: tuple[int, int], values: Floats, cov: Floats, source: str) -> Found:
+    """Describe the kernel with these parameters and their covariance."""
+    slopes = _slopes(family.tell, values)
+    errors = np.sqrt(np.einsum("pn,pq,qn->n", slopes, cov, slopes))
+    numbers = {
+        key: Number(float(value), float(error), unit)
+        for (key, unit), value, error in zip(family.names.items(), family.tell(values), errors, strict=True)
+    }
+    kernel = family.draw(values, size)
+    moved = [family.draw(values + move, size) for move in _directions(cov, family.steps)]
+    moved.sort(key=lambda other: -float(np.abs(other - kernel).sum()))
+    return Found(
+        kernel.astype(np.float32), numbers, source, tuple(other.astype(np.float32) for other in moved)
+    )
+
+
+def _most_probable(
+    frame: Frame, family: _Family, size: tuple[int, int], near: npt.NDArray[np.floating] | None
+) -> tuple[Floats, Floats]:
+    """Parameters, and their covariance, of the kernel under which an image is most probable."""
     import torch
     from scipy.optimize import minimize, minimize_scalar  # type: ignore[import-untyped]
 
-    family = FAMILIES[name]
     part = richest(frame, max(SIDE, 3 * max(size)))
     y, weight = frame.y[part], frame.weight[part]
     contrast = float(frame.y[frame.weight > 0].std())
@@ -128,13 +192,17 @@ def fit(
 
         def energy(values: Floats, rounds: int = 10) -> float:
             kernel = family.draw(np.asarray(values, dtype=np.float64), size)
-            return evidence(torch.from_numpy(kernel.astype(np.float32)), rounds)
+            found = evidence(torch.from_numpy(kernel.astype(np.float32)), rounds)
+            return found / _TEMPERATURE + family.unlikely(values)
 
         return energy
 
     def search(scale: float) -> tuple[float, Floats, Callable[..., float]]:
-        """Find the best round kernel under a prior of this scale: energy, parameters, and how to ask."""
+        """Find where to begin under a prior of this scale: energy, parameters, and how to ask."""
         energy = asked(scale)
+        if family.grid:
+            energies = [energy(values) for values in family.grid]
+            return min(energies), family.grid[int(np.argmin(energies))], energy
         widths = np.geomspace(0.4, max(1.0, min(size) / 4), 6)
         best = int(np.argmin([energy(family.start(width)) for width in widths]))
         found = minimize_scalar(
@@ -156,15 +224,9 @@ def fit(
     # Near the best kernel the image that each question goes on from is nearly the right one already.
     energy = exact if near is None else functools.partial(exact, rounds=_ROUNDS_NEAR)
     simplex = np.stack([start, *(start + reach * np.diag(family.steps))])
-    options = {"initial_simplex": simplex, "maxfev": evaluations * len(start), "xatol": 0.01, "fatol": 0.5}
+    options = {"initial_simplex": simplex, "maxfev": evaluations * len(start), "xatol": 0.01, "fatol": 0.005}
     values = minimize(energy, start, method="Nelder-Mead", options=options).x
-    told = family.tell(values)
-    errors = _errors(energy, values, family)
-    numbers = {
-        key: Number(float(value), float(error), unit)
-        for (key, unit), value, error in zip(family.names.items(), told, errors, strict=True)
-    }
-    return Found(family.draw(values, size).astype(np.float32), numbers)
+    return values, _covariance(energy, values, family.steps)
 
 
 def _parameters(family: _Family, kernel: npt.NDArray[np.floating]) -> Floats:
@@ -202,30 +264,36 @@ def richest(frame: Frame, side: int) -> tuple[slice, slice, slice]:
     return slice(None), slice(int(top), int(top) + rows), slice(int(left), int(left) + columns)
 
 
-def _errors(energy: Callable[[Floats], float], at: Floats, family: _Family) -> Floats:
-    """Take the standard deviations of the numbers told from the curvature of the energy at its minimum."""
-    count, steps = len(at), np.asarray(family.steps) * 0.5
-    moves = np.diag(steps)
+def _covariance(energy: Callable[[Floats], float], at: Floats, steps: tuple[float, ...]) -> Floats:
+    """Take the covariance of the parameters, (p, p), from the curvature of the energy at its minimum."""
+    count, lengths = len(at), np.asarray(steps) * 0.5
+    moves = np.diag(lengths)
     middle = energy(at)
     plus = [energy(at + move) for move in moves]
     minus = [energy(at - move) for move in moves]
-    curvature = np.diag([(p + m - 2 * middle) / s**2 for p, m, s in zip(plus, minus, steps, strict=True)])
+    curvature = np.diag([(p + m - 2 * middle) / s**2 for p, m, s in zip(plus, minus, lengths, strict=True)])
     for i in range(count):
         for j in range(i):
             both = energy(at + moves[i] + moves[j])
-            mixed = (both - plus[i] - plus[j] + middle) / (steps[i] * steps[j])
+            mixed = (both - plus[i] - plus[j] + middle) / (lengths[i] * lengths[j])
             curvature[i, j] = curvature[j, i] = mixed
-    slopes = np.array(
-        [
-            np.subtract(family.tell(at + 1e-4 * unit), family.tell(at - 1e-4 * unit)) / 2e-4
-            for unit in np.eye(count)
-        ]
-    )  # (parameters, numbers)
-    if np.linalg.eigvalsh(curvature)[0] <= 0:  # two numbers that cannot be told apart: each on its own
-        own = np.diagonal(curvature)
-        curvature = np.diag(np.where(own > 0, own, np.nan))
-    variance = np.einsum("pn,pq,qn->n", slopes, np.linalg.inv(curvature), slopes)
-    return np.asarray(np.sqrt(variance), dtype=np.float64)
+    # Numbers that cannot be told apart, or not at all, are left as far apart as the search began.
+    values, vectors = np.linalg.eigh(curvature * np.outer(steps, steps))
+    cov = (vectors / np.maximum(values, 1 / _FARTHEST**2)) @ vectors.T
+    return np.asarray(cov * np.outer(steps, steps), dtype=np.float64)
+
+
+def _slopes(tell: Callable[[Floats], tuple[float, ...]], at: Floats) -> Floats:
+    """How the numbers told change with the parameters: (parameters, numbers)."""
+    units = 1e-4 * np.eye(len(at))
+    return np.array([np.subtract(tell(at + unit), tell(at - unit)) / 2e-4 for unit in units])
+
+
+def _directions(cov: Floats, steps: tuple[float, ...]) -> Floats:
+    """Split a covariance into independent moves, one standard deviation each: (p, p), a row a move."""
+    far = np.asarray(steps)
+    values, vectors = np.linalg.eigh(cov / np.outer(far, far))
+    return np.asarray(np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T * far, dtype=np.float64)
 
 
 def _places(size: tuple[int, int]) -> tuple[Floats, Floats]:
@@ -253,12 +321,17 @@ def _ellipse(values: Floats) -> tuple[float, float, float]:
     return math.exp(0.5 * (a + apart)), math.exp(0.5 * (a - apart)), angle
 
 
-def _distance(values: Floats, size: tuple[int, int]) -> Floats:
-    """Squared distance from the middle in units of the ellipse."""
+def _unlikely_ellipse(values: Floats) -> float:
+    """Energy of an ellipse for not being round."""
+    return 0.5 * float(values[1] ** 2 + values[2] ** 2) / _ROUND**2
+
+
+def _distance(values: Floats, size: tuple[int, int], place: tuple[float, float]) -> Floats:
+    """Squared distance from a place in units of the ellipse."""
     a, b, c = values[:3]
     apart = math.hypot(b, c)
     even, odd = math.cosh(apart), (math.sinh(apart) / apart if apart > 1e-9 else 1.0)
-    rows, columns = _places(size)
+    rows, columns = (line - at for line, at in zip(_places(size), place, strict=True))
     # The inverse of a matrix exponential is that of the negative matrix.
     across = math.exp(-a) * (even - odd * b)
     along = math.exp(-a) * (even + odd * b)
@@ -266,8 +339,8 @@ def _distance(values: Floats, size: tuple[int, int]) -> Floats:
     return np.asarray(across * columns**2 + along * rows**2 + 2 * mixed * rows * columns, dtype=np.float64)
 
 
-def _gaussian(values: Floats, size: tuple[int, int]) -> Floats:
-    return _on_pixels(np.exp(-0.5 * _distance(values, size)))
+def _gaussian(values: Floats, size: tuple[int, int], place: tuple[float, float] = _MIDDLE) -> Floats:
+    return _on_pixels(np.exp(-0.5 * _distance(values, size, place)))
 
 
 def _tell_gaussian(values: Floats) -> tuple[float, ...]:
@@ -276,9 +349,9 @@ def _tell_gaussian(values: Floats) -> tuple[float, ...]:
     return factor * long, factor * short, angle
 
 
-def _moffat(values: Floats, size: tuple[int, int]) -> Floats:
+def _moffat(values: Floats, size: tuple[int, int], place: tuple[float, float] = _MIDDLE) -> Floats:
     """Draw the profile ``(1 + r^2)^-beta`` (Moffat, Astronomy and Astrophysics 3, 1969)."""
-    return _on_pixels((1 + _distance(values, size)) ** -_beta(values))
+    return _on_pixels((1 + _distance(values, size, place)) ** -_beta(values))
 
 
 def _beta(values: Floats) -> float:
@@ -291,28 +364,10 @@ def _tell_moffat(values: Floats) -> tuple[float, ...]:
     return factor * long, factor * short, angle, _beta(values)
 
 
-def _pupil(values: Floats, size: tuple[int, int]) -> Floats:
-    """Draw the image of a point through a round pupil with defocus and astigmatism.
-
-    The aberrations are Zernike terms 4, 5 and 6 in Noll's order (J. Opt. Soc. Am. 66, 1976).
-    """
-    cutoff, defocus, oblique, vertical = _pupil_numbers(values)
-    frequency = np.fft.fftfreq(_GRID)
-    fy, fx = frequency[:, None] * 2 / cutoff, frequency[None] * 2 / cutoff  # 1 at the pupil's edge
-    square = fx**2 + fy**2
-    phase = (
-        math.sqrt(3) * defocus * (2 * square - 1)
-        + math.sqrt(6) * oblique * 2 * fx * fy
-        + math.sqrt(6) * vertical * (fx**2 - fy**2)
-    )
-    # The edge lies between samples: a soft one, so that a small change of the cutoff counts.
-    edge = np.clip((1 - np.sqrt(square)) * cutoff / 2 * _GRID + 0.5, 0, 1)
-    field = np.fft.fftshift(np.fft.ifft2(edge * np.exp(2j * np.pi * phase)))
-    image = np.abs(field) ** 2
-    top, left = (_GRID // 2 - n // 2 for n in size)
-    room = [(max(-top, 0),) * 2, (max(-left, 0),) * 2]
-    image = np.pad(image, room)[max(top, 0) :, max(left, 0) :][: size[0], : size[1]]
-    return np.asarray(image / image.sum(), dtype=np.float64)
+def _pupil(values: Floats, size: tuple[int, int], place: tuple[float, float] = _MIDDLE) -> Floats:
+    """Draw the image of a point through a round pupil."""
+    cutoff, *waves = _pupil_numbers(values)
+    return optics.draw(size, cutoff, (waves[0], waves[1], waves[2]), place=place)
 
 
 def _pupil_numbers(values: Floats) -> tuple[float, float, float, float]:
@@ -327,6 +382,48 @@ def _start_pupil(width: float) -> Floats:
     return np.array([math.log(cutoff / (1 - cutoff)), 0.05, 0.0, 0.0])
 
 
+def _instrument(known: Optics) -> _Family:
+    """Pupil of a known instrument: what is left to be found are aberrations and, unless told, the air."""
+    in_air = known.telescope and known.seeing is None
+    likely = np.array((_LIKELY_IN_AIR,) * 3 if in_air else _LIKELY)
+
+    def apart(values: Floats) -> tuple[float, tuple[float, float, float]]:
+        """Seeing in cycles/px, and aberrations in waves."""
+        seeing = math.exp(min(float(values[0]), 20.0)) if known.seeing is None else known.seeing
+        defocus, oblique, vertical = (float(value) for value in values[-3:])
+        return seeing, (defocus, oblique, vertical)
+
+    def drawn(values: Floats, size: tuple[int, int], place: tuple[float, float] = _MIDDLE) -> Floats:
+        seeing, waves = apart(values)
+        return optics.draw(size, known.cutoff, waves, known.obstruction, seeing, place)
+
+    def told(values: Floats) -> tuple[float, ...]:
+        seeing, waves = apart(values)
+        air = (known.fried_parameter(seeing), known.seeing_width(seeing)) if known.telescope else ()
+        return (known.cutoff, *waves, *air)
+
+    def start(width: float) -> Floats:
+        # The core of a seeing disc of 0.976 / seeing px at half maximum has 0.42 times that as its std.
+        begin = [math.log(0.414 / width), 0.02, 0.0, 0.0]
+        return np.array(begin if in_air else begin[1:])
+
+    return _Family(
+        draw=drawn,
+        start=start,
+        steps=(0.1, 0.05, 0.05, 0.05) if in_air else (0.05, 0.05, 0.05),
+        names=_PUPIL | ({"fried_parameter": "cm", "seeing_fwhm": "arcsec"} if known.telescope else {}),
+        tell=told,
+        grid=() if in_air else tuple(np.array([d, *a]) for d in _DEFOCUS for a in _ASTIGMATISM),
+        unlikely=lambda values: float(0.5 * ((values[-3:] / likely) ** 2).sum()),
+    )
+
+
+_PUPIL = {
+    "cutoff_frequency": "cycles/px",
+    "defocus": "waves",
+    "astigmatism_oblique": "waves",
+    "astigmatism_vertical": "waves",
+}
 _AXES = {"fwhm_long": "px", "fwhm_short": "px", "angle": "degrees"}
 FAMILIES: dict[str, _Family] = {
     "gaussian": _Family(
@@ -335,6 +432,7 @@ FAMILIES: dict[str, _Family] = {
         steps=(0.15, 0.15, 0.15),
         names=_AXES,
         tell=_tell_gaussian,
+        unlikely=_unlikely_ellipse,
     ),
     "moffat": _Family(
         draw=_moffat,
@@ -342,17 +440,13 @@ FAMILIES: dict[str, _Family] = {
         steps=(0.15, 0.15, 0.15, 0.3),
         names=_AXES | {"beta": ""},
         tell=_tell_moffat,
+        unlikely=_unlikely_ellipse,
     ),
     "pupil": _Family(
         draw=_pupil,
         start=_start_pupil,
         steps=(0.15, 0.1, 0.05, 0.05),
-        names={
-            "cutoff_frequency": "cycles/px",
-            "defocus": "waves",
-            "astigmatism_oblique": "waves",
-            "astigmatism_vertical": "waves",
-        },
+        names=_PUPIL,
         tell=_pupil_numbers,
     ),
 }

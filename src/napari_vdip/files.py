@@ -116,8 +116,10 @@ def read(path: str | os.PathLike[str], lazy: bool = False) -> ImageFile:
             image = read_zarr(path, lazy)
         else:
             image = read_picture(path, kind)
-    except InvalidInput:
-        raise
+    except InvalidInput as error:
+        if path.name in str(error):
+            raise
+        raise InvalidInput(f"{path}: {error}") from None
     except MemoryError as error:  # a damaged file may tell any size
         raise OutOfMemory(f"{path} does not fit into memory, or it is damaged: {error}") from error
     except Exception as error:  # on damaged bytes decoders raise anything: struct.error, zlib.error, KeyError

@@ -129,6 +129,8 @@ def _converter(name: str, kind: Any) -> tuple[Callable[[str], Any], str]:
         return str, "FILE"
     if kind is str:
         return str, name.upper()
+    if float in get_args(kind):
+        return real, "X"
     if int not in (kind, *get_args(kind)):
         return choice(choices), f"{{{','.join(choices)}}}"
     if choices:
@@ -172,6 +174,14 @@ def number(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
 
 
+def real(text: str) -> float:
+    """Accept a number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
 def _suggest(text: str, choices: Sequence[str]) -> str:
     """Name the nearest choice, and all where they are few."""
     near = difflib.get_close_matches(text, choices, n=1, cutoff=0.0)[0]
@@ -184,7 +194,7 @@ def _help(item: dataclasses.Field[Any]) -> str:
     low, high, unit = item.metadata["low"], item.metadata["high"], item.metadata["unit"]
     facts = []
     if low is not None:
-        facts.append(f"at least {low}" if high is None or high >= 2**31 - 1 else f"{low} to {high}")
+        facts.append(f"at least {low:g}" if high is None or high >= 2**31 - 1 else f"{low} to {high}")
     if unit:
         facts.append(f"in {unit}")
     if item.default is not None:

@@ -23,6 +23,7 @@ KernelFamily = Literal["free", "gaussian", "moffat", "pupil"]
 KindName = Literal["photograph", "fluorescence", "astronomy"]
 Method = Literal["sparse", "extreme", "std", "dip"]
 Noise = Literal["gaussian", "poisson"]
+Group = Literal["image", "kernel", "instrument", "fit", "stack", "machine"]
 
 
 def _option(
@@ -30,14 +31,15 @@ def _option(
     help: str,
     *,
     unit: str = "",
-    low: int | None = None,
-    high: int | None = None,
+    low: float | None = None,
+    high: float | None = None,
     odd: bool = False,
     advanced: bool = False,
+    group: Group = "fit",
 ) -> Any:
-    """Declare an option: its default and what API, command line and form tell about it."""
+    """Declare an option: its default, what API, command line and form tell about it, and its page."""
     metadata = {"help": help, "unit": unit, "low": low, "high": high, "odd": odd, "advanced": advanced}
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata={**metadata, "group": group})
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +59,7 @@ class Options:
         unit="px",
         low=3,
         odd=True,
+        group="kernel",
     )
     preset: PresetName = _option(
         "balanced",
@@ -67,6 +70,7 @@ class Options:
         "photograph",
         "What the image shows; it chooses what is not given. photograph: a free kernel, gaussian noise. "
         "fluorescence: a gaussian kernel, poisson noise. astronomy: a moffat kernel, poisson noise.",
+        group="image",
     )
     method: Method | None = _option(
         None,
@@ -79,21 +83,90 @@ class Options:
         "gaussian: the same noise everywhere. poisson: noise that grows with brightness, as in "
         "photon-limited images. Not given: what the kind of image says.",
         advanced=True,
+        group="image",
     )
     kernel_family: KernelFamily | None = _option(
         None,
         "Shape of the unknown kernel. free: any. gaussian: elliptic. moffat: a star behind air. pupil: a "
-        "lens with defocus and astigmatism. Not given: what the kind of image says.",
+        "lens with defocus and astigmatism. Not given: pupil with an instrument, else what the kind of image "
+        "says.",
         advanced=True,
+        group="kernel",
+    )
+    numerical_aperture: float | None = _option(
+        None,
+        "Of the microscope. With wavelength and pixel size it fixes the cutoff of a pupil; only defocus and "
+        "astigmatism are then looked for.",
+        low=0.01,
+        high=1.7,
+        advanced=True,
+        group="instrument",
+    )
+    aperture_diameter: float | None = _option(
+        None,
+        "Of the telescope. With wavelength and pixel size it fixes the cutoff of a pupil; seeing, defocus "
+        "and astigmatism are then looked for.",
+        unit="m",
+        low=0.01,
+        high=100,
+        advanced=True,
+        group="instrument",
+    )
+    central_obstruction: float | None = _option(
+        None,
+        "Diameter of the telescope's secondary mirror as a share of the aperture's.",
+        low=0.01,
+        high=0.95,
+        advanced=True,
+        group="instrument",
+    )
+    fried_parameter: float | None = _option(
+        None,
+        "r0 of a long exposure through air, at this wavelength. Not given: looked for.",
+        unit="cm",
+        low=0.5,
+        high=100_000,
+        advanced=True,
+        group="instrument",
+    )
+    wavelength: float | None = _option(
+        None,
+        "Of the light that made the image: of the emission, of the filter.",
+        unit="nm",
+        low=10,
+        high=1_000_000,
+        advanced=True,
+        group="instrument",
+    )
+    pixel_size: float | None = _option(
+        None,
+        "On the specimen in um with a numerical aperture, on the sky in arcsec with an aperture diameter. "
+        "Not given: as the file or the layer tells it.",
+        unit="um, arcsec",
+        low=1e-4,
+        high=10_000,
+        advanced=True,
+        group="instrument",
     )
     kernel: Any = _option(
         None,
         "A known kernel (PSF), a 2-D array (in the shell: a TIFF file). It fixes kernel_size.",
         advanced=True,
+        group="kernel",
     )
     kernel_fixed: bool = _option(
         True,
         "With a known kernel: hold it as it is. Off: only start from it.",
+        advanced=True,
+        group="kernel",
+    )
+    kernel_draws: int = _option(
+        4,
+        "Other kernels that the image allows, for the kernel's own share of the uncertainty: directions of a "
+        "family's numbers, or a free kernel refitted to drawn data. 0: the uncertainty takes the kernel for "
+        "known.",
+        low=0,
+        high=1000,
         advanced=True,
     )
     kernel_mode: Literal["each", "shared", "warm"] = _option(
@@ -101,6 +174,7 @@ class Options:
         "Stacks. each: every slice gets a kernel of its own. shared: one kernel from the slices that tell "
         "most; much faster. warm: each slice starts from its neighbour's kernel, which may drift; as fast.",
         advanced=True,
+        group="stack",
     )
     kernel_grid: int | tuple[int, int] | None = _option(
         None,
@@ -118,17 +192,20 @@ class Options:
         low=64,
         high=1_000_000,
         advanced=True,
+        group="stack",
     )
     device: str = _option(
         "auto",
         "auto (a GPU if torch finds one), cpu, cuda, cuda:1, mps.",
         advanced=True,
+        group="machine",
     )
     compile: Literal["auto", "script", "off"] = _option(
         "auto",
         "script: the loop runs as one TorchScript program. off: the same modules run from Python. "
         "auto: script where this Python and torch have it.",
         advanced=True,
+        group="machine",
     )
     seed: int = _option(
         0,
@@ -151,28 +228,33 @@ class Options:
         low=1,
         high=1024,
         advanced=True,
+        group="machine",
     )
     mask: Any = _option(
         None,
         "Boolean array of the image's height and width, or of its whole shape (in the shell: a TIFF "
         "file). True: the pixel takes no part in the fit.",
         advanced=True,
+        group="image",
     )
     defects: bool = _option(
         True,
         "Find saturated pixels, cosmic rays, hot and dead pixels; they take no part in the fit, and the "
         "report tells how many there are.",
         advanced=True,
+        group="image",
     )
     rgb: bool = _option(
         False,
         "The last axis holds the colours (3, or 4 with alpha); they share one kernel.",
+        group="image",
     )
     channel_axis: int | None = _option(
         None,
         "Axis that holds channels; each channel is deblurred on its own, as a slice is.",
         low=-32,
         high=31,
+        group="stack",
     )
 
     def __post_init__(self) -> None:
@@ -231,8 +313,11 @@ class Options:
 
     @property
     def family_used(self) -> KernelFamily:
-        """The kernel family given, else the one of the image kind; free where the kernel is known."""
-        return "free" if self.kernel is not None else self.kernel_family or KINDS[self.kind].kernel_family
+        """The kernel family given, else that of instrument or image kind; free for a known kernel."""
+        if self.kernel is not None:
+            return "free"
+        instrument = self.numerical_aperture is not None or self.aperture_diameter is not None
+        return self.kernel_family or ("pupil" if instrument else KINDS[self.kind].kernel_family)
 
     def as_dict(self) -> dict[str, Any]:
         """Values by name, JSON-ready; of an array only its shape is told."""
@@ -382,9 +467,11 @@ def choices_of(kind: Any) -> tuple[Any, ...]:
 
 
 def _plain(value: Any) -> Any:
-    """Turn numpy's integers into Python's and a list of numbers into a tuple."""
+    """Turn numpy's numbers into Python's and a list of numbers into a tuple."""
     if isinstance(value, list | tuple):
         return tuple(_plain(part) for part in value)
+    if getattr(getattr(value, "dtype", None), "kind", "") == "f" and value.shape == ():
+        return float(value)
     if isinstance(value, bool) or (hasattr(value, "shape") and value.shape != ()):
         return value
     try:
@@ -398,10 +485,10 @@ def _check(name: str, value: Any, kind: Any, bounds: typing.Mapping[str, Any]) -
     if not _fits(value, kind):
         raise InvalidOption(f"{name}={value!r} is not allowed; expected {_describe(kind)}")
     for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, bool) or not isinstance(number, int):
+        if isinstance(number, bool) or not isinstance(number, int | float):
             continue
         low, high = bounds["low"], bounds["high"]
-        if (low is not None and number < low) or (high is not None and number > high):
+        if (low is not None and not number >= low) or (high is not None and not number <= high):
             limit = f"at least {low}" if high is None else f"from {low} to {high}"
             raise InvalidOption(
                 f"{name}={value!r} is out of bounds; expected {limit} {bounds['unit']}".rstrip()
@@ -421,8 +508,8 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, str) and value in parts
     if origin is tuple:
         return isinstance(value, tuple) and len(value) == len(parts) and all(map(_fits, value, parts))
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+    if kind in (int, float):
+        return isinstance(value, int | kind) and not isinstance(value, bool)
     return isinstance(value, kind)
 
 
@@ -435,4 +522,5 @@ def _describe(kind: Any) -> str:
         return " or ".join(repr(part) for part in parts)
     if origin is tuple:
         return f"({', '.join(_describe(part) for part in parts)})"
-    return "nothing" if kind is types.NoneType else "a whole number" if kind is int else str(kind.__name__)
+    names = {types.NoneType: "nothing", int: "a whole number", float: "a number"}
+    return names.get(kind) or str(kind.__name__)

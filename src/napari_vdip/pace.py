@@ -10,13 +10,14 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from napari_vdip.layout import Layout, layout_of
-from napari_vdip.options import PRESETS
+from napari_vdip.options import PRESETS, Options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_vdip.options import Options
     from napari_vdip.result import Result
+
+    Size = tuple[int, int]
 
 # Seconds for a step and a pixel on four idle processor cores (docs/benchmarks/levin.md, 255 px: 127 ms
 # and 0.98 s a step). Nothing is measured for other devices: no guess for them.
@@ -39,6 +40,26 @@ CROP = 512
 TILE = 1024
 _SHARED_PIXELS = 1.2
 _LEAST_STEPS = 100  # a shorter fit is mostly start-up
+LARGEST = 27  # px: the largest kernel that is looked for from nothing, see `coarse`
+_LEAST_SIDE = 96  # px: a smaller image has too little left at half its size
+
+
+def half_size(kernel_size: Size) -> Size:
+    """Odd size of a kernel in the image at half its size, with no less room than before."""
+    height, width = (max(3, (size + 1) // 2 | 1) for size in kernel_size)
+    return height, width
+
+
+def begins_small(kernel_size: Size, shape: Size) -> bool:
+    """Whether an unknown kernel of this size is looked for at half the size first."""
+    return max(kernel_size) > LARGEST and min(shape) >= _LEAST_SIDE
+
+
+def work_of_sizes(kernel_size: Size, shape: Size) -> float:
+    """Work of the fits at all sizes, as a multiple of the one at full size: 1, 1.25, 1.31, ..."""
+    if not begins_small(kernel_size, shape):
+        return 1.0
+    return 1.0 + 0.25 * work_of_sizes(half_size(kernel_size), (-(-shape[0] // 2), -(-shape[1] // 2)))
 
 
 def steps_of(options: Options) -> int:
@@ -119,9 +140,9 @@ def _frame_work(shape: tuple[int, int], options: Options) -> float:
         or options.method_used not in ("sparse", "extreme")
         or not preset.polish_steps
     ):
-        return _fit_work(pixels, options)
+        return _fit_work(shape, options)
     side = CROP if options.tile is None or kernels > 1 else options.tile
-    crop = min(pixels // kernels, side * side)
+    crop = (min(shape[0], side), min(shape[1], side))
     known = options.kernel is not None and options.kernel_fixed
     fits = 0.0 if known else kernels * _fit_work(crop, options)
     return fits + _near_work(pixels, options, follow=False, share=_SHARED_PIXELS)
@@ -133,9 +154,14 @@ def _kernels(options: Options) -> int:
     return grid[0] * grid[1] if isinstance(grid, tuple) else grid * grid
 
 
-def _fit_work(pixels: int, options: Options) -> float:
+def _fit_work(shape: tuple[int, int], options: Options) -> float:
     """Work for a fit, the search for a kernel of a family included."""
-    return steps_of(options) * pixels + _FAMILY[options.family_used] * _QUESTION * min(pixels, _ASKED)
+    pixels, sizes = math.prod(shape), 1.0
+    if options.kernel_size != "auto" and options.kernel is None and _is_free(options.as_dict()):
+        size = options.kernel_size
+        sizes = work_of_sizes((size, size) if isinstance(size, int) else size, shape)
+    questions = _FAMILY[options.family_used] * _QUESTION * min(pixels, _ASKED)
+    return sizes * steps_of(options) * pixels + questions
 
 
 def _near_work(pixels: int, options: Options, follow: bool, share: float = 1.0) -> float:
@@ -143,6 +169,13 @@ def _near_work(pixels: int, options: Options, follow: bool, share: float = 1.0) 
     questions = _SCALE + (_NEAR[options.family_used] if follow else 0)
     polish = PRESETS[options.preset].polish_steps * POLISH_COST
     return share * polish * pixels + questions * _QUESTION * min(pixels, _ASKED)
+
+
+def _is_free(options: Mapping[str, Any]) -> bool:
+    """Whether the kernel has any shape, and a fit ends with a polish."""
+    chosen = Options(**{name: options[name] for name in ("preset", "method", "kind", "kernel_family")})
+    polished = chosen.method_used in ("sparse", "extreme") and PRESETS[chosen.preset].polish_steps > 0
+    return polished and chosen.family_used == "free"
 
 
 def fitted(slices: int) -> int:
@@ -170,7 +203,11 @@ def measured(result: Result) -> dict[str, float]:
         return {}
     layout = layout_of(result.image.shape, options["rgb"], options["channel_axis"])
     key = key_of(options["preset"], report["device"].split()[0], options["threads"])
+    sizes = 1.0
+    if options["kernel"] is None and _is_free(options):
+        height, width = report["kernel_size"]
+        sizes = work_of_sizes((height, width), layout.spatial_shape)
     pixels, slices = math.prod(layout.spatial_shape), len(report.get("slices", [0]))
     questions = slices * _FAMILY[report.get("kernel_family", "free")]
-    work = report["steps"] * pixels + questions * _QUESTION * min(pixels, _ASKED)
+    work = sizes * report["steps"] * pixels + questions * _QUESTION * min(pixels, _ASKED)
     return {key: report["seconds"] / work}

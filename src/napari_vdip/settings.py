@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_vdip.errors import InvalidInput
+from napari_vdip.errors import InvalidInput, InvalidOption
 from napari_vdip.options import Options
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def load(path: str | os.PathLike[str]) -> Settings:
         told = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InvalidInput(f"{path} does not exist; expected a settings file, such as a report") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidInput(
             f"{path} cannot be read as JSON: {error}; expected a report or its options"
         ) from error
@@ -68,10 +68,14 @@ def load(path: str | os.PathLike[str]) -> Settings:
             raise InvalidInput(
                 f"{path} tells of the {name} that it is {value!r:.60}; expected the name of its file"
             )
-    chosen = set(Options.from_keywords(**values).chosen())
+    try:
+        chosen = set(Options.from_keywords(**values).chosen())
+    except InvalidOption as error:
+        raise InvalidOption(f"{path}: {error}") from None
     if "noise" not in chosen:  # another kind of image is to choose it anew
         values = {name: value for name, value in values.items() if name != "noise"}
     if "given" in told and "options" in told:
-        chosen -= {name for name in _BY_IMAGE if name not in told["given"]}
+        given = told["given"] if isinstance(told["given"], list) else []
+        chosen -= {name for name in _BY_IMAGE if name not in given}
         values = {name: value for name, value in values.items() if name not in _BY_IMAGE or name in chosen}
     return Settings(values, frozenset(chosen))

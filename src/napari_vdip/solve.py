@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 import napari_vdip
-from napari_vdip import arrays, diagnosis, family, heap, sharpness
+from napari_vdip import arrays, coarse, diagnosis, family, heap, optics, pace, sharpness
 from napari_vdip.core.compile import Way, runner, scripting_available
 from napari_vdip.core.program import Plan
 from napari_vdip.core.smooth import smooth_image
+from napari_vdip.draws import kernel_std
 from napari_vdip.errors import DeviceUnavailable, Diverged, InvalidOption, OutOfMemory, VdipError
 from napari_vdip.fitted import Network
 from napari_vdip.options import PRESETS, Options
@@ -35,15 +36,14 @@ STAGES = ("pre-fit", "bound", "SSIM", "fit", "polish", "polish")
 _CHUNK_SECONDS = 0.5
 # From this kernel size on the FFT is the faster way, most of all backwards (docs/benchmarks/levin.md).
 _FFT_FROM = 5
+_NO_FLOOR = 1e6  # in units where images lie in 0 to 1
 # What an estimated kernel leaves unexplained, as a share of the contrast; see `Program.model_error`.
 _ESTIMATED = 0.025
-# What the uncertainty covers, for the report.
-_COVERS = {
-    "fitted": "one standard deviation of each pixel under the model, the kernel held",
-    "polished": "one standard deviation of each pixel: under the model with the kernel held, and the "
-    "difference between the networks' image and the polished one",
-    "near": "one standard deviation of each pixel: under the model with the kernel held, and the "
-    "difference between a smooth first image and the polished one",
+# What the uncertainty covers besides the noise, for the report.
+_OPINIONS = {
+    "fitted": "",
+    "polished": ", and the difference between the networks' image and the polished one",
+    "near": ", and the difference between a smooth first image and the polished one",
 }
 
 
@@ -61,12 +61,18 @@ class Setting:
         Known kernel, sums to 1.
     kernel_numbers : dict of Number
         What describes the kernel of a family, by name; empty where it is free or given.
+    kernel_source : str
+        What told it.
+    kernel_moved : tuple of ndarray, (Kh, Kw) each
+        Kernels of this family one standard deviation away, see `family.Found`.
     keep_network : bool
         Whether a result keeps its network, to be saved as a model.
     near : ndarray or None, (Kh, Kw)
         Kernel found elsewhere, by a fit of another slice or of a crop: no networks, only the polish.
     follow : bool
         Whether the polish moves `near` towards what this image says; off: it is held.
+    first : ndarray or None, (Kh, Kw)
+        Kernel to start from that the image at half its size has told.
     contrast : float or None
         Contrast of the frame of which this image is a tile, as `contrast_of` tells it; None: its own.
     steepness : float or None
@@ -80,9 +86,12 @@ class Setting:
     kernel_size_reason: str
     kernel: FloatArray | None
     kernel_numbers: Mapping[str, family.Number] = field(default_factory=dict)
+    kernel_source: str = ""
+    kernel_moved: tuple[FloatArray, ...] = ()
     keep_network: bool = False
     near: FloatArray | None = None
     follow: bool = False
+    first: FloatArray | None = None
     contrast: float | None = None
     steepness: float | None = None
 
@@ -256,34 +265,103 @@ def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[P
         started, chunk = time.perf_counter(), 1
         with _threads(threads):
             setting = with_steepness(_with_family(setting, frame), frame)
+        before = yield from _from_half(frame, setting, seed)
+        if before is not None:
+            setting = replace(setting, first=coarse.doubled_kernel(before.result.kernel, setting.kernel_size))
+            started = time.perf_counter() - before.seconds
+        done_before, times = (0, [(0, 0.0)]) if before is None else (before.step, [(0, before.seconds)])
+        with _threads(threads):
             fits = _started(frame, setting, seed)
-        times: list[tuple[int, float]] = [(0, 0.0)]
         while fits.done < fits.steps:
             stage = STAGES[fits.stage()] + fits.words()
             # The number of threads belongs to torch, not to this fit: it is set only while torch works.
             with _threads(threads):
                 fits.run(chunk)
                 seconds = time.perf_counter() - started
-                pace = (seconds - times[-1][1]) / (fits.done - times[-1][0])
-                chunk = max(1, min(2 * chunk, int(_CHUNK_SECONDS / max(pace, 1e-6))))
+                a_step = (seconds - times[-1][1]) / (fits.done - times[-1][0])
+                chunk = max(1, min(2 * chunk, int(_CHUNK_SECONDS / max(a_step, 1e-6))))
                 times.append((fits.done, seconds))
                 result = _read_out(fits, frame, setting, seed, times)
             left = time.perf_counter()
-            yield Progress(
+            progress = Progress(
                 stage=stage,
-                step=fits.done,
-                steps=fits.steps,
+                step=done_before + fits.done,
+                steps=done_before + fits.steps,
                 slice_index=0,
                 slices=1,
                 seconds=seconds,
-                seconds_left=seconds / fits.done * (fits.steps - fits.done),
+                seconds_left=(seconds - times[0][1]) / fits.done * (fits.steps - fits.done),
                 result=result,
                 held=fits.held,
             )
+            yield progress
             started += time.perf_counter() - left
         if not np.isfinite(result.image).all():
             raise Diverged("the fit ended without finite values; try another seed, or preset='paper'")
+        if _kernel_is_uncertain(fits, setting):
+            result = yield from _with_kernel_std(fits, frame, setting, seed, times, progress)
         return result
+
+
+def _from_half(
+    frame: arrays.Frame, setting: Setting, seed: int
+) -> Generator[Progress, None, Progress | None]:
+    """Fit the image at half its size first, where the kernel is unknown and large; its last progress."""
+    shape = (frame.y.shape[1], frame.y.shape[2])
+    unknown = setting.kernel is None and setting.near is None and can_polish(setting.options)
+    if not unknown or not pace.begins_small(setting.kernel_size, shape):
+        return None
+    smaller = replace(setting, kernel_size=pace.half_size(setting.kernel_size), keep_network=False)
+    smaller = replace(smaller, options=replace(setting.options, kernel_draws=0))
+    own = steps_of(plan_of(setting, *frame.y.shape), setting)
+    last: Progress | None = None
+    for progress in solve_frame(coarse.half(frame), smaller, seed):
+        a_step = progress.seconds / progress.step
+        last = replace(
+            progress,
+            stage=f"at half the size: {progress.stage}",
+            steps=progress.steps + own,
+            # A step of this one has four times the pixels.
+            seconds_left=progress.seconds_left + 4 * a_step * own,
+            result=coarse.doubled(progress.result, shape, setting.kernel_size),
+        )
+        yield last
+    return last
+
+
+def _kernel_is_uncertain(fits: Starts, setting: Setting) -> bool:
+    """Whether the kernel was found in this image, by a fit whose polish can be asked what it does."""
+    found = bool(setting.kernel_moved) or (setting.kernel is None and setting.near is None)
+    return fits.program.polish > 0 and found and setting.options.kernel_draws > 0
+
+
+def _with_kernel_std(
+    fits: Starts,
+    frame: arrays.Frame,
+    setting: Setting,
+    seed: int,
+    times: list[tuple[int, float]],
+    reached: Progress,
+) -> Generator[Progress, None, Result]:
+    """Add the kernel's own uncertainty to a result."""
+    threads, wanted = setting.options.threads, setting.options.kernel_draws
+    if setting.kernel_moved:
+        wanted = min(wanted, len(setting.kernel_moved))
+    draws = kernel_std(fits.program, setting.kernel_moved, wanted, seed)
+    begun = time.perf_counter()
+    while True:
+        with _threads(threads):
+            try:
+                done = next(draws)
+            except StopIteration as end:
+                fits.kernel_std, fits.draws = end.value, wanted
+                break
+        seconds = reached.seconds + time.perf_counter() - begun
+        left = (time.perf_counter() - begun) / done * (wanted - done)
+        stage = f"other kernels, {done} of {wanted}"
+        yield replace(reached, stage=stage, seconds=seconds, seconds_left=left)
+    times.append((fits.done, reached.seconds + time.perf_counter() - begun))
+    return _read_out(fits, frame, setting, seed, times)
 
 
 def _with_family(setting: Setting, frame: arrays.Frame) -> Setting:
@@ -291,10 +369,16 @@ def _with_family(setting: Setting, frame: arrays.Frame) -> Setting:
     name = setting.options.family_used
     if name == "free" or (setting.near is not None and not setting.follow):
         return setting
-    found = family.fit(frame, name, setting.kernel_size, setting.near)
+    known = optics.of_options(setting.options, setting.kernel_size)
+    sky = setting.options.kind == "astronomy"
+    found = family.fit(frame, name, setting.kernel_size, known, sky, setting.near)
     if setting.near is not None:
-        return replace(setting, near=found.kernel, follow=False, kernel_numbers=found.numbers)
-    return replace(setting, kernel=found.kernel, kernel_numbers=found.numbers)
+        setting = replace(setting, near=found.kernel, follow=False)
+    else:
+        setting = replace(setting, kernel=found.kernel)
+    return replace(
+        setting, kernel_numbers=found.numbers, kernel_source=found.source, kernel_moved=found.moved
+    )
 
 
 def with_steepness(setting: Setting, frame: arrays.Frame) -> Setting:
@@ -314,18 +398,30 @@ def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
     height, width = setting.kernel_size
     kernel = setting.kernel if setting.near is None else setting.near
     if kernel is None:
+        kernel = setting.first
+    if kernel is None:
         kernel = np.full((height, width), 1.0 / (height * width), dtype=np.float32)
     data = (frame.y, frame.weight, np.float32(frame.noise_std**2), kernel)
 
     def begin(seed: int) -> None:
         values = (torch.as_tensor(value, device=setting.device) for value in (*data, np.int64(seed)))
         loop.program.start(*values)
+        loop.program.floor.fill_(-_NO_FLOOR if frame.floor is None else frame.floor)
         if setting.near is not None:
             _without_networks(loop.program, setting)
 
-    several = loop.program.polish > 0 and setting.near is None
-    count = PRESETS[setting.options.preset].starts if several else 1
-    return Starts(loop, begin, seed, count)
+    return Starts(loop, begin, seed, _starts(loop.program.polish, setting))
+
+
+def _starts(polish: int, setting: Setting) -> int:
+    """How many fits a preset makes of one image."""
+    return PRESETS[setting.options.preset].starts if polish > 0 and setting.near is None else 1
+
+
+def steps_of(plan: Plan, setting: Setting) -> int:
+    """Count the steps of all starts."""
+    fit = plan.prefit + plan.bound + plan.ssim + plan.profile
+    return _starts(plan.polish, setting) * fit + plan.polish
 
 
 def _without_networks(program: Any, setting: Setting) -> None:
@@ -427,10 +523,10 @@ def _report(fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, seco
         "kernel_size_reason": setting.kernel_size_reason,
         "kernel_family": options.family_used,
         "kernel_numbers": {name: asdict(number) for name, number in setting.kernel_numbers.items()},
+        "kernel_source": setting.kernel_source,
         "noise_std": frame.noise_std * frame.scale,
-        "uncertainty": _COVERS[
-            "near" if setting.near is not None else "polished" if fits.program.polish > 0 else "fitted"
-        ],
+        "uncertainty": _covers(fits, setting),
+        "kernel_draws": fits.draws,
         "steps": fits.done,
         "partial": not finished,
         "seconds": round(seconds, 3),
@@ -439,6 +535,16 @@ def _report(fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, seco
         "warnings": list(frame.defects.sentences),
         "findings": [],
     }
+
+
+def _covers(fits: Starts, setting: Setting) -> str:
+    """Say what the uncertainty covers."""
+    how = "near" if setting.near is not None else "polished" if fits.program.polish > 0 else "fitted"
+    told = f"one standard deviation of each pixel: under the model with the kernel held{_OPINIONS[how]}"
+    if fits.draws == 0:
+        return f"{told}; the kernel's own uncertainty is not in it"
+    kinds = "directions of its numbers" if setting.kernel_moved else "refits to drawn data"
+    return f"{told}; and the kernel's own, by {fits.draws} {kinds}"
 
 
 def _device_name(device: torch.device) -> str:

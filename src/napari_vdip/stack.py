@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_vdip import arrays, estimate, grid, modes, pace
+from napari_vdip import arrays, estimate, grid, modes, optics, pace
 from napari_vdip.errors import Diverged, InvalidInput, InvalidOption
 from napari_vdip.layout import Layout, layout_of
 from napari_vdip.result import History, Progress, Result
@@ -331,6 +331,7 @@ def setting_of(image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, 
         )
     if min(height + size[0], width + size[1]) < 9:
         raise InvalidInput(f"the image is {height} x {width} px; expected at least 8 px either way")
+    optics.of_options(options, (size[0], size[1]))  # what is wrong with it is told before the first step
     # The networks of many slices would fill the memory.
     single = len(layout.slices) == 1
     return Setting(options, device, way, (size[0], size[1]), reason, kernel, keep_network=single)

@@ -112,6 +112,8 @@ class Starts:
         self._loop, self._begin, self._seed = loop, begin, seed
         self._left = count - 1  # fits to come after this one
         self._courses: list[Course] = []
+        self.kernel_std: FloatArray | None = None  # the kernel's share of the std, once it is found
+        self.draws = 0  # other kernels that it comes from
         begin(seed)
         self._fit_steps = self.program.steps - self.program.polish
         self.steps = (count - 1) * self._fit_steps + self.program.steps
@@ -164,4 +166,5 @@ class Starts:
     def shown(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Mean, std and kernel to show: of the first fit until the polish has begun."""
         course = self._courses[0] if self.held else Course.of(self.program)
-        return course.mean, course.std, course.kernel
+        std = course.std if self.kernel_std is None else np.hypot(course.std, self.kernel_std)
+        return course.mean, std, course.kernel

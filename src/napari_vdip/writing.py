@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import shutil
 import uuid
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
 
 
 @contextlib.contextmanager
@@ -29,6 +33,11 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(part, path)
         _sync_folder(path.parent)
+    except OSError as error:
+        # numpy counts items where the system has no room for them, and does not say why.
+        if error.errno is None and _CUT_SHORT.fullmatch(str(error)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         part.unlink(missing_ok=True)
 

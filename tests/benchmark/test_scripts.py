@@ -35,3 +35,9 @@ def test_profile_and_step_time():
     for group in ("convolution, forward", "convolution, backward", "batch norm", "SSIM filter", "Adam"):
         assert f"| {group}" in told
     assert "fit: 150 steps of" in script("step_time.py", *words, "--steps", 1)
+
+
+def test_a_soak_of_few_fits():
+    told = script("soak_fits.py", "--fits", 2)
+    assert told.count(" MiB, ") == 3
+    assert " MiB a fit in the second half" in told

@@ -26,7 +26,8 @@ _DIGITS = ((1, 2, 5), (1, 3), (1,))  # round numbers within a power of ten
 _LABELS = 4  # on an axis
 _TOOLTIPS = {
     "misfit": "Root mean square difference between the image and the blurred result, in the image's "
-    "intensities. The dotted line is the noise read from the image: a good fit ends a little above it.",
+    "intensities. The dotted line is the noise read from the image: the polish ends a little below it, as "
+    "an image of as many pixels follows a part of the noise.",
     "change": "How much of the kernel's mass moves in a step. It falls as the kernel comes to rest.",
     "objective": "What is minimised. Its meaning changes after the pre-fit.",
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit, SpinBox
 from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtWidgets import QComboBox, QCompleter
+from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QCompleter
 
 from napari_vdip.errors import InvalidOption
 from napari_vdip.options import Options, choices_of, type_of
@@ -27,11 +27,14 @@ LAYER_KINDS: dict[str, tuple[str, ...]] = {"kernel": ("Image",), "mask": ("Label
 _NOT_GIVEN = {
     "method": "preset",
     "noise": "by kind of image",
+    "kernel_family": "by kind of image",
     "iterations": "preset",
     "threads": "auto",
     "tile": "by memory",
     "kernel_grid": "one kernel",
     "channel_axis": "none",
+    "fried_parameter": "looked for",
+    "pixel_size": "of the layer",
 }
 
 # Known from the layer, not asked.
@@ -82,6 +85,24 @@ class OptionalInt(FloatSpinBox):
     def get_value(self) -> Any:
         """Return the number, or None for 0."""
         return int(super().get_value()) or None
+
+    def set_value(self, value: Any) -> None:
+        """Show a number; None as 0."""
+        super().set_value(value or 0)
+
+
+class OptionalFloat(FloatSpinBox):
+    """Number above 0; 0 stands for None and shows as a word."""
+
+    def __init__(self, *, none_text: str, value: float | None = None, **keywords: Any) -> None:
+        super().__init__(value=value or 0, min=0, step=0.1, **keywords)
+        self.native.setDecimals(4)
+        self.native.setStepType(QAbstractSpinBox.StepType.AdaptiveDecimalStepType)
+        self.native.setSpecialValueText(none_text)
+
+    def get_value(self) -> Any:
+        """Return the number, or None for 0."""
+        return float(super().get_value()) or None
 
     def set_value(self, value: Any) -> None:
         """Show a number; None as 0."""
@@ -192,6 +213,8 @@ def widget_of(item: dataclasses.Field[Any], choices: Mapping[str, Choices]) -> V
         return KernelSizeEdit(value=default, **common)
     if _is_optional(kind) and choices_of(kind):
         return OptionalChoice(choices=choices_of(kind), none_text=none_text, **common)
+    if float in get_args(kind):
+        return OptionalFloat(value=default, max=item.metadata["high"], none_text=none_text, **common)
     if _is_optional(kind):
         return OptionalInt(value=default, max=item.metadata["high"], none_text=none_text, **common)
     if _is_literal(name):

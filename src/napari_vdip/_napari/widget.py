@@ -10,6 +10,7 @@ from napari.utils.notifications import notification_manager, show_error, show_wa
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QToolButton
 
+from napari_vdip import optics
 from napari_vdip._napari import copying, form, layers, loading, pixels, region, scrolling
 from napari_vdip._napari.advice import Advice
 from napari_vdip._napari.buttons import Buttons, Offers
@@ -310,12 +311,13 @@ class DeblurWidget(Container[Widget]):
         """Options from the form and the layers."""
         values = {name: option.value for name, option in self._options.items()}
         self._kernel_note = ""
+        axes = region.spatial_axes(image, values["channel_axis"])
         if values["kernel"] is not None:
-            axes = region.spatial_axes(image, values["channel_axis"])
             values["kernel"], self._kernel_note = pixels.kernel_for(values["kernel"], image, axes)
         if values["mask"] is not None:
             values["mask"] = layers.to_mask(values["mask"])
-        return with_threads(Options.from_keywords(rgb=bool(image.rgb), **values))
+        options = Options.from_keywords(rgb=bool(image.rgb), **values)
+        return with_threads(optics.with_pixel_size(options, pixels.size_of(image, axes)))
 
     def _progressed(self, progress: Progress) -> None:
         bar = self.progress_bar

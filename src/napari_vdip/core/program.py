@@ -22,8 +22,6 @@ from napari_vdip.core.objective import (
     correlation_gain,
     data_spread,
     data_term,
-    dh,
-    dv,
     entropy,
     extreme_prior,
     gaussian_filter,
@@ -38,9 +36,9 @@ from napari_vdip.core.refine import (
     Blur,
     KernelFit,
     drop_weak,
-    gradient_precision,
     improve_image,
     neighbour_sum,
+    polish_weights,
 )
 from napari_vdip.core.spread import Spread
 
@@ -104,6 +102,7 @@ class Program(nn.Module):
         prior_kernel: Tensor
         logits: Tensor
         contrast: Tensor
+        floor: Tensor
         noise: Tensor
         kernel_noise: Tensor
         seed: Tensor
@@ -164,6 +163,7 @@ class Program(nn.Module):
         self._zeros("support", canvas)
         self._zeros("noise_var", [])
         self._zeros("contrast", [])
+        self.register_buffer("floor", torch.full([], -1e6))  # what no image lies below; nothing is known
         self._zeros("prior_kernel", [plan.kernel_height, plan.kernel_width])
         self._zeros("logits", [plan.kernel_height, plan.kernel_width])
         self._zeros("noise", [3, *canvas[1:]])
@@ -403,22 +403,15 @@ class Program(nn.Module):
         else:
             noise = self.noise_var + (self.model_error * self.contrast).square()
             precision = self.weight.square() / noise
-            apart = (self.mean - self.generated).square()
             near, noisy = (0.6 * self.contrast).square(), 100.0 * self.noise_var
-            guess = (near + noisy + apart).reciprocal()
-            loose = self.slope_var
-            v = gradient_precision(
-                dv(self.mean).square() + 0.5 * (loose[:, 1:] + loose[:, :-1]), self.contrast
+            v, h, guess, trust = polish_weights(
+                self.mean, self.generated, self.slope_var, self.contrast, self.noise_var, self.floor
             )
-            h = gradient_precision(
-                dh(self.mean).square() + 0.5 * (loose[:, :, 1:] + loose[:, :, :-1]), self.contrast
-            )
-            self.mean.copy_(
-                improve_image(self.mean, self.y, precision, self.kernel, v, h, self.generated, guess, 20)
-            )
+            self.mean.copy_(improve_image(self.mean, self.y, precision, self.kernel, v, h, guess, trust, 20))
             seen = Blur(self.kernel, precision).adjoint(precision)
             seen = seen.clamp_min(0.01 * seen.max())
-            spread = Spread(self.kernel, 0.25 * neighbour_sum(v, h) / seen, guess.mean() / seen.mean())
+            known = (near + noisy + (self.mean - self.generated).square()).reciprocal().mean()
+            spread = Spread(self.kernel, 0.25 * neighbour_sum(v, h) / seen, known / seen.mean())
             self.slope_var.copy_(spread.gradient() / seen)
             self.var.copy_(spread.pixel() / seen)
             doubt = near / (near + noisy) * gaussian_filter((self.mean - self.generated).square())

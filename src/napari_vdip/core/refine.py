@@ -92,6 +92,45 @@ class Blur:
         return self.adjoint(self.precision * self.forward(x))
 
 
+def polish_weights(
+    image: Tensor,
+    generated: Tensor,
+    slope_var: Tensor,
+    contrast: Tensor,
+    noise_var: Tensor,
+    floor: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Precisions that the polish gives to gradients and to the networks' image.
+
+    What lies below the floor is pulled there ten times as strongly as data pull: rings around bright
+    points would be darker than anything can be.
+
+    Parameters
+    ----------
+    image, generated : Tensor, (c, h, w)
+        As of now, and by the networks.
+    slope_var : Tensor, (c, h, w)
+        Variance of a gradient around each pixel.
+    contrast, noise_var, floor : Tensor, ()
+
+    Returns
+    -------
+    v, h : Tensor, (c, h - 1, w) and (c, h, w - 1)
+        Of the differences, at their expected squares.
+    guess, precision : Tensor, (c, h, w)
+        The networks' image and its precision: an outlier counts less, and all of it where there was much
+        noise to fit.
+    """
+    down = dv(image).square() + 0.5 * (slope_var[:, 1:] + slope_var[:, :-1])
+    across = dh(image).square() + 0.5 * (slope_var[:, :, 1:] + slope_var[:, :, :-1])
+    near, noisy = (0.6 * contrast).square(), 100.0 * noise_var
+    precision = (near + noisy + (image - generated).square()).reciprocal()
+    low = 10.0 * (image < floor).to(image.dtype) / noise_var.clamp_min(1e-9)
+    guess = (precision * generated + low * floor) / (precision + low)
+    v, h = gradient_precision(down, contrast), gradient_precision(across, contrast)
+    return v, h, guess, precision + low
+
+
 def improve_image(
     x: Tensor,
     y: Tensor,
