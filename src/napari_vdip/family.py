@@ -141,7 +141,7 @@ def fit(
         Points are stars: where enough of them stand alone, they tell the kernel.
     near : ndarray, (Kh, Kw), optional
         Kernel of a neighbour, from which this one can have drifted: it is looked for around it, in a
-        sixth of the time.
+        quarter of the time.
 
     Returns
     -------

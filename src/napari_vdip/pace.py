@@ -29,7 +29,7 @@ POLISH_COST = 0.28
 _QUESTION = 1.6
 # Questions: a kernel of a family on its own; near its neighbour's, each of which takes half as long; and
 # about the scale of the prior where no network is fitted. They are asked about so many pixels at the most.
-_FAMILY = {"free": 0, "gaussian": 98, "moffat": 124, "pupil": 124}
+_FAMILY = {"free": 0, "gaussian": 70, "moffat": 95, "pupil": 95}
 _NEAR = {"free": 0, "gaussian": 18, "moffat": 24, "pupil": 24}
 _SCALE = 4
 _ASKED = 192 * 192
