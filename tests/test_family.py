@@ -104,7 +104,7 @@ def test_a_drawn_kernel_tells_its_numbers(name):
 
 
 def test_a_kernel_that_has_drifted_is_found_from_its_neighbour_with_less_asking(monkeypatch):
-    kernel, neighbour = drawn("gaussian", 2.1), drawn("gaussian", 1.7)
+    kernel, neighbour = drawn("gaussian", 2.1), drawn("gaussian", 2.0)
     frame = frame_of(kernel, 1000)
     asked = []
     true = family.Evidence.__call__

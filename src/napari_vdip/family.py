@@ -219,7 +219,7 @@ def _most_probable(
         return energy(there), there, energy
 
     there = np.zeros(0) if near is None else _parameters(family, near)
-    first, reach, evaluations = (search, 1.0, 20) if near is None else (around, 0.5, 8)
+    first, reach, evaluations = (search, 1.0, 20) if near is None else (around, 1.0, 8)
     _, start, exact = min((first(scale) for scale in _SCALES), key=lambda found: found[0])
     # Near the best kernel the image that each question goes on from is nearly the right one already.
     energy = exact if near is None else functools.partial(exact, rounds=_ROUNDS_NEAR)
