@@ -3,6 +3,7 @@
 Usage::
 
     python benchmarks/kills.py --kills 10
+    python benchmarks/kills.py --kills 10 --kernel-mode warm
 
 Deblurs a small made-up stack with the command of this package. Prints the moments and what was done by
 then; exit status 1 if a byte of image, kernel or uncertainty differs.
@@ -42,8 +43,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--slices", type=int, default=20)
+    parser.add_argument("--kernel-mode", default="each")
     parser.add_argument("--seed", type=int, default=None, help="of the moments; from the clock if not given")
     arguments = parser.parse_args()
+    OPTIONS.extend(["--kernel-mode", arguments.kernel_mode])
     seed = time.time_ns() % 2**31 if arguments.seed is None else arguments.seed
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:

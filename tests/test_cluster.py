@@ -95,6 +95,16 @@ def test_ctrl_c_keeps_what_the_workers_did_and_one_process_goes_on(
         assert (folder / "out" / name).read_bytes() == (folder / "alone" / name).read_bytes()
 
 
+@pytest.mark.slow
+def test_slices_that_wait_for_a_kernel_are_done_by_workers_too(folder: Path) -> None:
+    for mode in ("shared", "warm"):
+        words = ["deblur", "stack.tif", *QUICK, "--kernel-mode", mode]
+        assert cli.main([*words, "-o", "alone"]) == 0
+        assert cli.main([*words, "-o", "out", "--workers", "2"]) == 0
+        for name in OUTPUTS:
+            assert (folder / "out" / name).read_bytes() == (folder / "alone" / name).read_bytes()
+
+
 def test_a_scheduler_that_does_not_answer_is_one_line(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

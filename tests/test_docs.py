@@ -61,7 +61,7 @@ def folder(tmp_path, monkeypatch):
     )
     monkeypatch.setitem(options.PRESETS, "fast", quick)
     # A kernel of a family is looked for on a small part, under one prior: the pages are not about how well.
-    monkeypatch.setattr(family, "_SIDE", 16)
+    monkeypatch.setattr(family, "SIDE", 16)
     monkeypatch.setattr(family, "_SCALES", family._SCALES[:1])
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -90,7 +90,8 @@ def test_a_block_runs(language, block, folder, capsys):
             assert names == {"results.csv", "references.csv", "summary.md", "quality_time.png", "gain.png"}
         else:
             stem = stem_of(words[1].replace("*", ""))
-            assert f"{stem}_deblurred.tif" in names
+            ending = ".ome.zarr" if "ome-zarr" in words else ".tif"
+            assert f"{stem}_deblurred{ending}" in names
             assert (f"{stem}_deblurred.fits" in names) == words[1].startswith("stars.fits")
 
 

@@ -89,7 +89,42 @@ def test_a_moffat_star_keeps_its_wings():
 def test_the_richest_part_of_a_large_image_is_looked_at():
     image = np.full((300, 500), 10.0)
     image[200:260, 330:400] = np.random.default_rng(0).random((60, 70)) * 100
-    part = family._richest(arrays.frame(image, None, False, False), 192)
+    part = family.richest(arrays.frame(image, None, False, False), 192)
     assert part[1].start <= 200 < 260 <= part[1].stop
     assert part[2].start <= 330 < 400 <= part[2].stop
     assert part[1].stop - part[1].start == part[2].stop - part[2].start == 192
+
+
+@pytest.mark.parametrize("name", family.FAMILIES)
+def test_a_drawn_kernel_tells_its_numbers(name):
+    known = family.FAMILIES[name]
+    values = known.start(1.8) + 0.5 * np.asarray(known.steps)
+    found = family._parameters(known, known.draw(values, SIZE))
+    np.testing.assert_allclose(known.draw(found, SIZE), known.draw(values, SIZE), atol=2e-4)
+
+
+def test_a_kernel_that_has_drifted_is_found_from_its_neighbour_with_less_asking(monkeypatch):
+    kernel, neighbour = drawn("gaussian", 2.1), drawn("gaussian", 2.0)
+    frame = frame_of(kernel, 1000)
+    asked = []
+    true = family.Evidence.__call__
+    monkeypatch.setattr(family.Evidence, "__call__", lambda *given: asked.append(1) or true(*given))
+    alone = family.fit(frame, "gaussian", SIZE)
+    alone_asked = len(asked)
+    asked.clear()
+    found = family.fit(frame, "gaussian", SIZE, near=neighbour)
+    assert len(asked) < 0.6 * alone_asked  # and each takes half as long
+    assert kernel_similarity(found.kernel, alone.kernel) > 0.995
+    assert found.numbers["fwhm_long"].value == pytest.approx(alone.numbers["fwhm_long"].value, rel=0.06)
+    assert found.numbers["fwhm_long"].std > 0
+
+
+@pytest.mark.parametrize("name", family.FAMILIES)
+def test_a_kernel_that_is_a_point_or_a_line_has_numbers_too(name):
+    point, line = np.zeros((2, 11, 11))
+    point[5, 5] = 1
+    line[5] = 1 / 11
+    for kernel in (point, line):
+        found = family._parameters(family.FAMILIES[name], kernel)
+        assert np.isfinite(found).all()
+        assert np.isfinite(family.FAMILIES[name].draw(found, (11, 11))).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_vdip import Options, cli, files
+from napari_vdip import Options, cli, deblur, files
 from napari_vdip.errors import InvalidInput, StorageFailed
 from napari_vdip.jobs import identity, job, results, sequence
 from napari_vdip.jobs.units import Units
@@ -156,6 +157,60 @@ def test_a_job_gives_what_the_function_gives(tmp_path: Path, stack_file: Path) -
         assert report[name] == whole.report[name], name
         assert told[name] == whole.report[name], name
     assert len(told["slices"]) == 3
+
+
+@pytest.fixture
+def many_file(tmp_path: Path) -> Path:
+    """Make a stack of 20 slices, of which two are fitted for a shared kernel, and one cannot be deblurred."""
+    blocks = np.random.default_rng(1).integers(0, 200, (20, 8, 8)).repeat(4, 1).repeat(4, 2)
+    blocks[9] = 7
+    tifffile.imwrite(tmp_path / "many.tif", blocks.astype("u1"), photometric="minisblack")
+    return tmp_path / "many.tif"
+
+
+@pytest.mark.parametrize("mode", ["shared", "warm"])
+def test_slices_that_share_kernels_are_units_too_and_go_on_to_the_same_bytes(
+    tmp_path: Path, many_file: Path, mode: str
+) -> None:
+    options = dataclasses.replace(QUICK, kernel_mode=mode, iterations=4)
+    image = files.read(many_file, lazy=True)
+    whole = deblur(tifffile.imread(many_file), options)
+    folder, rounds = tmp_path / "job", 0
+    done = -1
+    while True:  # a session does five units, then it is cut short on the way
+        at_work = job.prepare(folder, image, options, resume=True)
+        assert len(at_work.done) > done
+        done = len(at_work.done)
+        steps = sequence.run(at_work)
+        for step in steps:
+            assert step.progress.step <= step.progress.steps
+            assert step.progress.slices == 20
+            if len(at_work.done) >= done + 5:
+                break
+        steps.close()
+        rounds += 1
+        if not at_work.missing:
+            break
+        at_work.lock.release()
+    assert rounds >= 4
+    assert len(at_work.done) == {"shared": 22, "warm": 20}[mode]
+    paths, report = results.write(at_work, tmp_path, "many")
+    for path, array in zip(paths, (whole.image, whole.kernel, whole.uncertainty), strict=False):
+        np.testing.assert_array_equal(files.read(path).data, array)
+    for name in ("steps", "stop_reason", "warnings", "partial", "kernel_from", "kernel_size_reason"):
+        assert report[name] == whole.report[name], name
+    assert [part["slice"] for part in report["slices"]] == list(range(20))
+
+
+def test_a_unit_is_ready_when_its_kernels_are_there(tmp_path: Path, many_file: Path) -> None:
+    options = dataclasses.replace(QUICK, kernel_mode="shared")
+    at_work = job.prepare(tmp_path / "job", files.read(many_file, lazy=True), options)
+    assert [at_work.ready(unit) for unit in range(22)] == [True, True] + [False] * 20
+    at_work.done.update({0, 1})
+    assert all(at_work.ready(unit) for unit in range(22))
+    assert at_work.finished == []
+    at_work.done.add(2)
+    assert at_work.finished == [0]
 
 
 def test_a_job_opened_from_its_folder_does_the_same(tmp_path: Path, stack_file: Path) -> None:

@@ -90,3 +90,35 @@ def test_a_run_of_a_few_steps_tells_nothing():
 )
 def test_an_estimate_is_told_no_more_precisely_than_it_is(seconds, words):
     assert pace.in_words(seconds) == words
+
+
+def seconds(shape, **options):
+    return pace.estimate(shape, Options(**{"preset": "fast", "threads": 1, **options}), "cpu", {})
+
+
+def test_a_large_frame_costs_its_crop_and_its_tiles():
+    whole, large = seconds((512, 512)), seconds((4096, 4096))
+    assert whole < large < 64 * whole / 4  # 64 times the pixels, of which most are only polished
+    assert seconds((4096, 4096), tile=10_000) == pytest.approx(64 * whole, rel=0.01)
+    assert seconds((4096, 4096), kernel_grid=2) > large + 2.9 * whole
+    assert seconds((4096, 4096), preset="paper") > 60 * seconds((512, 512), preset="paper")  # has no polish
+
+
+def test_the_search_for_a_kernel_of_a_family_takes_its_time_but_on_few_pixels():
+    def more(shape):
+        return seconds(shape, kernel_family="gaussian") - seconds(shape)
+
+    assert more((96, 96)) > 0.5 * seconds((96, 96))
+    assert more((192, 192)) == pytest.approx(4 * more((96, 96)))
+    assert more((900, 900)) == pytest.approx(more((192, 192)))
+    assert seconds((40, 96, 96), kernel_family="gaussian", kernel_mode="warm") < 0.25 * seconds(
+        (40, 96, 96), kernel_family="gaussian"
+    )
+
+
+def test_what_is_learnt_is_the_speed_without_the_search():
+    free = pace.measured(result_of((100, 50)))
+    found = pace.measured(result_of((100, 50), kernel_family="gaussian"))
+    assert found["fast cpu 2"] < free["fast cpu 2"]
+    options = Options(preset="fast", threads=2, iterations=170, kernel_family="gaussian")
+    assert pace.estimate((100, 50), options, "cpu", found) == pytest.approx(10)

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 from napari_vdip import messages, render, shell
 from napari_vdip.errors import InvalidInput, StorageFailed, VdipError
 from napari_vdip.files import split, stem_of
+from napari_vdip.imagefile import FORMS
 from napari_vdip.jobs import identity as identities
 from napari_vdip.jobs import results, sequence
+from napari_vdip.jobs.units import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from napari_vdip.imagefile import ImageFile
+    from napari_vdip.imagefile import Form, ImageFile
+    from napari_vdip.jobs.growing import Growing
     from napari_vdip.jobs.job import Job
     from napari_vdip.options import Options
     from napari_vdip.result import Result
@@ -47,6 +50,8 @@ class Order:
         Address of a scheduler that runs already.
     save_model : Path or None
         For the fitted network, of a single input that is a single image.
+    form : {"tiff", "ome-zarr"}
+        Of the images that are written.
     """
 
     inputs: list[Path]
@@ -59,6 +64,7 @@ class Order:
     workers: int | None = None
     scheduler: str | None = None
     save_model: Path | None = None
+    form: Form = "tiff"
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,25 @@ class _Item:
     stem: str
     job: Job
     note: str
+    grown: Growing | None
+
+    def grow(self) -> None:
+        """Write the slices that are finished, in a form that can grow.
+
+        Raises
+        ------
+        StorageFailed
+            If the disk is full, read-only or gone.
+        """
+        if self.grown is None:
+            return
+        try:
+            self.grown.catch_up()
+        except OSError as error:
+            raise StorageFailed(
+                f"a finished slice cannot be written: {error.strerror or error}; it is kept in "
+                f"{self.job.folder}: make room, then run the same command with --resume"
+            ) from error
 
 
 def run(order: Order) -> int:
@@ -153,8 +178,19 @@ class _Batch:
         for path, text in self._failed.items():
             print(f"  failed: {path}: {text}", file=sys.stderr)
 
-    def _tasks(self, items: dict[Path, _Item]) -> Iterator[tuple[Job, int]]:
-        """Units of one input after the other, each opened when it is its turn."""
+    def _tasks(self, items: dict[Path, _Item]) -> Iterator[tuple[Job, int] | None]:
+        """Units of one input after the other, opened when it is its turn; None: none can be begun now."""
+        waiting: list[tuple[_Item, int]] = []
+
+        def next_one() -> tuple[Job, int] | None:
+            """Take the first unit whose sources are done; those of inputs that failed are dropped."""
+            waiting[:] = [(item, unit) for item, unit in waiting if item.job.folder in items]
+            for place, (item, unit) in enumerate(waiting):
+                if item.job.ready(unit):
+                    del waiting[place]
+                    return item.job, unit
+            return None
+
         for path, stem in zip(self._order.inputs, self._order.stems, strict=True):
             # one thread: the results are those of any number of workers, and slices side by side are
             # quicker than threads side by side
@@ -165,9 +201,11 @@ class _Batch:
             if not item.job.missing:
                 self._written(items.pop(item.job.folder))
                 continue
-            for number in item.job.missing:
-                if item.job.folder in items:  # else one of its units failed
-                    yield item.job, number
+            waiting += [(item, unit) for unit in item.job.missing]
+            while (task := next_one()) is not None:
+                yield task
+        while waiting:
+            yield next_one()
 
     def _prepared(self, path: Path, stem: str, threads: int | None) -> _Item | None:
         """Open an input and its job; None if it is done already, or cannot be."""
@@ -178,22 +216,23 @@ class _Batch:
 
             identity = identities.identity(path, options)
             folder = order.folder / f"{stem}_job"
-            if order.resume and not (folder / jobs.MANIFEST).exists():
-                if results.already_done(order.folder, stem, identity):
+            if order.resume and not (folder / MANIFEST).exists():
+                if results.already_done(order.folder, stem, identity, order.form):
                     self._skipped += 1
                     self._say(f"{path}: done before")
                     return None
             job = jobs.prepare(
                 folder, image, options, resume=order.resume, threads=threads, identity=identity
             )
+            item = _Item(path, stem, job, note, results.growing(job, stem, order.form))
         except (VdipError, MemoryError, OSError) as error:
             self._fail(path, error)
             return None
         for text in job.notes:
             messages.warn(text, self._prefix(path))
         if job.done:
-            self._say(f"{path}: goes on, {len(job.done)} of {job.total} slices are done")
-        return _Item(path, stem, job, note)
+            self._say(f"{path}: goes on, {len(job.finished)} of {len(job.final)} slices are done")
+        return item
 
     def _one(self, item: _Item, interrupt: shell.Interrupt) -> None:
         """Do what is missing of an input, and write it."""
@@ -201,8 +240,10 @@ class _Batch:
         steps = sequence.run(item.job)
         reached: sequence.Step | None = None
         try:
+            item.grow()
             for reached in steps:
                 meter.show(reached.progress)
+                item.grow()
                 if interrupt.asked:
                     break
         except (VdipError, MemoryError, OSError) as error:
@@ -243,7 +284,13 @@ class _Batch:
             del items[job.folder]
             job.close()
             self._fail(item.path, error)
-        elif not job.missing:
+            return
+        try:
+            item.grow()
+        except VdipError as failure:
+            self._ended(items, job, number, failure)
+            return
+        if not job.missing:
             self._written(items.pop(job.folder))
 
     def _stopped(self, item: _Item, partial: Mapping[int, Result]) -> None:
@@ -283,7 +330,9 @@ class _Batch:
     def _write(self, item: _Item, partial: Mapping[int, Result]) -> None:
         """Write the results of an input and tell of them."""
         extra = self._order.extra | ({"kernel_note": item.note} if item.note else {})
-        paths, report = results.write(item.job, self._order.folder, item.stem, partial=partial, extra=extra)
+        paths, report = results.write(
+            item.job, self._order.folder, item.stem, partial=partial, extra=extra, grown=item.grown
+        )
         messages.tell_report(report, self._prefix(item.path))
         if not self._order.quiet:
             print(*paths, sep="\n", flush=True)
@@ -335,6 +384,9 @@ def expanded(inputs: list[Path], folder: Path) -> list[Path]:
         if not names and not any(other.match(str(path)) for other in found.values()):
             raise InvalidInput(f"no file matches {path}; see that it is right, and quoted")
     written = {
-        output.resolve() for path in found.values() for output in results.outputs_of(folder, stem_of(path))
+        output.resolve()
+        for path in found.values()
+        for form in FORMS
+        for output in results.outputs_of(folder, stem_of(path), form)
     }
     return [path for whole, path in found.items() if whole not in matched & written]

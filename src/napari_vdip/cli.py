@@ -64,7 +64,9 @@ def _parser() -> Parser:
         return made
 
     deblur = command(
-        "deblur", _deblur, "Deblur images: TIFF, PNG, JPEG, FITS or OME-Zarr in, float32 TIFF out."
+        "deblur",
+        _deblur,
+        "Deblur images: TIFF, PNG, JPEG, FITS or OME-Zarr in, float32 TIFF or OME-Zarr out.",
     )
     deblur.add_argument(
         "inputs",
@@ -131,9 +133,16 @@ def _deblur(namespace: argparse.Namespace) -> int:
     told = settings.load(namespace.settings) if namespace.settings else settings.Settings({}, frozenset())
     options, flagged = options_of(namespace, **told.values)
     given = flagged | told.given
-    from napari_vdip import batch, files, shell
+    from napari_vdip import batch, files, shell, zarrfile
 
     folder: Path = namespace.output
+    if namespace.format == "ome-zarr":
+        zarrfile.check()
+    elif folder.suffix == ".zarr":
+        raise InvalidOption(
+            f"--output {folder} is the folder for the results, which have names of their own; for OME-Zarr "
+            "give --format ome-zarr"
+        )
     inputs = batch.expanded(namespace.inputs, folder)
     stems = [files.stem_of(path) for path in inputs]
     if namespace.extension is not None:
@@ -170,6 +179,7 @@ def _deblur(namespace: argparse.Namespace) -> int:
             workers=namespace.workers,
             scheduler=namespace.scheduler,
             save_model=namespace.save_model,
+            form=namespace.format,
         )
     )
 
@@ -218,6 +228,7 @@ def _info(namespace: argparse.Namespace) -> int:
 def _refuse_overwriting(inputs: list[Path], stems: list[str], folder: Path) -> None:
     """Raise InvalidInput if two results, or a result and an input, would be the same file."""
     from napari_vdip.files import split
+    from napari_vdip.imagefile import FORMS
     from napari_vdip.jobs.results import outputs_of
 
     seen: dict[str, Path] = {}
@@ -229,7 +240,7 @@ def _refuse_overwriting(inputs: list[Path], stems: list[str], folder: Path) -> N
                 f"{other} and {path} would both be written as {stem}_deblurred.tif; "
                 "deblur them in two calls, each with its own --output"
             )
-        for output in outputs_of(folder, stem):
+        for output in {output for form in FORMS for output in outputs_of(folder, stem, form)}:
             if output.resolve() in sources:
                 raise InvalidInput(f"the result {output} would overwrite an input; choose another --output")
 

@@ -7,6 +7,7 @@ are those under which the image is most probable, whatever the sharp image is (`
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-_SIDE = 192  # px; as much of an image is looked at: more costs time and changes little
+SIDE = 192  # px; as much of an image is looked at: more costs time and changes little
 _MIDDLE = (0.0, 0.0)
 _FINE = 3  # points a pixel, either way, over which a kernel is averaged
 _SCALES = (1.4, 2.0)  # of the prior, in units of the contrast: few photons ask for the wider one
@@ -35,7 +36,9 @@ _SCALES = (1.4, 2.0)  # of the prior, in units of the contrast: few photons ask 
 # what widths are off by on simulated micrographs (docs/explanation/research.md).
 _TEMPERATURE = 100.0
 _ROUND = 0.3  # std of the logarithm of an ellipse's axes' ratio
-_MODEL_ERROR = 0.01  # of the contrast, as in the polish
+MODEL_ERROR = 0.01  # of the contrast, as in the polish
+_ROUNDS_NEAR = 5
+_FAR = 4.0  # of a parameter from that of a round kernel
 # Waves, where a search begins whose cutoff is known: the energy has several minima. A point's image is the
 # same with all signs changed.
 _DEFOCUS = (0.0, 0.1, 0.2, 0.3, 0.45, 0.7)
@@ -116,7 +119,12 @@ class _Family:
 
 
 def fit(
-    frame: Frame, name: str, size: tuple[int, int], known: Optics | None = None, sky: bool = False
+    frame: Frame,
+    name: str,
+    size: tuple[int, int],
+    known: Optics | None = None,
+    sky: bool = False,
+    near: npt.NDArray[np.floating] | None = None,
 ) -> Found:
     """Find the kernel of a family: that of the stars, or the one under which an image is most probable.
 
@@ -131,6 +139,9 @@ def fit(
         Instrument whose pupil it is.
     sky : bool
         Points are stars: where enough of them stand alone, they tell the kernel.
+    near : ndarray, (Kh, Kw), optional
+        Kernel of a neighbour, from which this one can have drifted: it is looked for around it, in a
+        quarter of the time.
 
     Returns
     -------
@@ -142,7 +153,7 @@ def fit(
     seen = stars.fit(frame, family.draw, family.start, size, most) if sky else None
     if seen is not None:
         return _found(family, size, seen.values, seen.cov, f"{seen.count} stars")
-    values, cov = _most_probable(frame, family, size)
+    values, cov = _most_probable(frame, family, size, near)
     return _found(family, size, values, cov, "evidence of the image")
 
 
@@ -162,26 +173,33 @@ def _found(family: _Family, size: tuple[int, int], values: Floats, cov: Floats, 
     )
 
 
-def _most_probable(frame: Frame, family: _Family, size: tuple[int, int]) -> tuple[Floats, Floats]:
+def _most_probable(
+    frame: Frame, family: _Family, size: tuple[int, int], near: npt.NDArray[np.floating] | None
+) -> tuple[Floats, Floats]:
     """Parameters, and their covariance, of the kernel under which an image is most probable."""
     import torch
     from scipy.optimize import minimize, minimize_scalar  # type: ignore[import-untyped]
 
-    part = _richest(frame, max(_SIDE, 3 * max(size)))
+    part = richest(frame, max(SIDE, 3 * max(size)))
     y, weight = frame.y[part], frame.weight[part]
     contrast = float(frame.y[frame.weight > 0].std())
-    precision = weight**2 / (frame.noise_std**2 + (_MODEL_ERROR * contrast) ** 2)
+    precision = weight**2 / (frame.noise_std**2 + (MODEL_ERROR * contrast) ** 2)
     tensors = [torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)) for values in (y, precision)]
 
-    def search(scale: float) -> tuple[float, Floats, Callable[[Floats], float]]:
-        """Find where to begin under a prior of this scale: energy, parameters, and how to ask."""
+    def asked(scale: float) -> Callable[..., float]:
+        """Tell how probable the image is under parameters, with a prior of this scale."""
         evidence = Evidence(tensors[0], tensors[1], torch.tensor(scale * contrast), size)
 
-        def energy(values: Floats) -> float:
+        def energy(values: Floats, rounds: int = 10) -> float:
             kernel = family.draw(np.asarray(values, dtype=np.float64), size)
-            found = evidence(torch.from_numpy(kernel.astype(np.float32)))
+            found = evidence(torch.from_numpy(kernel.astype(np.float32)), rounds)
             return found / _TEMPERATURE + family.unlikely(values)
 
+        return energy
+
+    def search(scale: float) -> tuple[float, Floats, Callable[..., float]]:
+        """Find where to begin under a prior of this scale: energy, parameters, and how to ask."""
+        energy = asked(scale)
         if family.grid:
             energies = [energy(values) for values in family.grid]
             return min(energies), family.grid[int(np.argmin(energies))], energy
@@ -193,16 +211,44 @@ def _most_probable(frame: Frame, family: _Family, size: tuple[int, int]) -> tupl
             method="bounded",
             options={"maxiter": 8},
         )
-        return float(found.fun), family.start(math.exp(found.x)), energy
+        return float(found.fun), family.start(math.exp(float(found.x))), energy
 
-    _, start, energy = min((search(scale) for scale in _SCALES), key=lambda found: found[0])
-    simplex = np.stack([start, *(start + np.diag(family.steps))])
-    options = {"initial_simplex": simplex, "maxfev": 20 * len(start), "xatol": 0.01, "fatol": 0.005}
+    def around(scale: float) -> tuple[float, Floats, Callable[..., float]]:
+        """As `search`, at the neighbour's kernel."""
+        energy = asked(scale)
+        return energy(there), there, energy
+
+    there = np.zeros(0) if near is None else _parameters(family, near)
+    first, reach, evaluations = (search, 1.0, 20) if near is None else (around, 1.0, 8)
+    _, start, exact = min((first(scale) for scale in _SCALES), key=lambda found: found[0])
+    # Near the best kernel the image that each question goes on from is nearly the right one already.
+    energy = exact if near is None else functools.partial(exact, rounds=_ROUNDS_NEAR)
+    simplex = np.stack([start, *(start + reach * np.diag(family.steps))])
+    options = {"initial_simplex": simplex, "maxfev": evaluations * len(start), "xatol": 0.01, "fatol": 0.005}
     values = minimize(energy, start, method="Nelder-Mead", options=options).x
     return values, _covariance(energy, values, family.steps)
 
 
-def _richest(frame: Frame, side: int) -> tuple[slice, slice, slice]:
+def _parameters(family: _Family, kernel: npt.NDArray[np.floating]) -> Floats:
+    """Parameters whose kernel is nearest to one that is drawn already."""
+    from scipy.optimize import minimize
+
+    size = (kernel.shape[0], kernel.shape[1])
+    rows = np.arange(size[0]) - size[0] // 2
+    spread = float(np.sqrt(max((kernel.sum(1) * rows**2).sum(), 0.15)))
+
+    def apart(values: Floats) -> float:
+        if np.abs(values - start).max() > _FAR:  # under a pixel, shapes cannot be told apart: no end of them
+            return float("inf")
+        return float(np.square(family.draw(values, size) - kernel).sum())
+
+    start = family.start(spread)
+    simplex = np.stack([start, *(start + np.diag(family.steps))])
+    options = {"initial_simplex": simplex, "xatol": 1e-3, "fatol": 1e-12, "maxfev": 400}
+    return np.asarray(minimize(apart, start, method="Nelder-Mead", options=options).x, dtype=np.float64)
+
+
+def richest(frame: Frame, side: int) -> tuple[slice, slice, slice]:
     """Part of an image with the most gradient for its noise."""
     height, width = frame.y.shape[1:]
     rows, columns = min(side, height), min(side, width)

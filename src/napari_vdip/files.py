@@ -95,8 +95,8 @@ def read(path: str | os.PathLike[str], lazy: bool = False) -> ImageFile:
         pages is a stack; of several series, the first one counts. ``x.fits[2]`` and ``x.fits[SCI]``
         name an extension, ``x.fits`` is the first one with an image.
     lazy : bool
-        Leave the pages of a TIFF in the file where that can be done: ``data`` then is no ndarray but
-        is sliced like one, and only what is cut out of it is read.
+        Leave the pages of a TIFF and the chunks of an OME-Zarr where they are, if that can be done:
+        ``data`` then is no ndarray but is sliced like one, and only what is cut out of it is read.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def read(path: str | os.PathLike[str], lazy: bool = False) -> ImageFile:
         elif kind == "fits":
             image = read_fits(path, extension)
         elif kind == "zarr":
-            image = read_zarr(path)
+            image = read_zarr(path, lazy)
         else:
             image = read_picture(path, kind)
     except InvalidInput as error:

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import difflib
 import re
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
 
 from napari_vdip.errors import InvalidOption
 from napari_vdip.options import Options, choices_of, type_of
@@ -14,6 +14,7 @@ from napari_vdip.options import Options, choices_of, type_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+_SIZES = ("--kernel-size", "--kernel-grid")  # that may be two numbers
 FILE_OPTIONS = ("kernel", "mask")  # arrays: in the shell they come from files
 
 
@@ -110,11 +111,11 @@ def _join_sizes(words: Sequence[str]) -> list[str]:
     rest = list(words)
     while rest:
         word = rest.pop(0)
-        if word == "--kernel-size" and rest and re.fullmatch(r"-?\d+", rest[0]):
+        if word in _SIZES and rest and re.fullmatch(r"-?\d+", rest[0]):
             sizes = [rest.pop(0)]
             if rest and re.fullmatch(r"-?\d+", rest[0]):
                 sizes.append(rest.pop(0))
-            word = f"--kernel-size={'x'.join(sizes)}"
+            word = f"{word}={'x'.join(sizes)}"
         joined.append(word)
         if word == "--":
             return joined + rest
@@ -134,6 +135,8 @@ def _converter(name: str, kind: Any) -> tuple[Callable[[str], Any], str]:
         return choice(choices), f"{{{','.join(choices)}}}"
     if choices:
         return _size(choices), "N [N]|" + "|".join(choices)
+    if any(get_origin(part) is tuple for part in get_args(kind)):
+        return _size(choices), "N [N]"
     return number, "N"
 
 
@@ -155,8 +158,8 @@ def _size(choices: list[str]) -> Callable[[str], Any]:
         if text in choices:
             return text
         if not re.fullmatch(r"-?\d+([x,]-?\d+)?", text):
-            known = " or ".join(choices)
-            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; expected a number, two, or {known}")
+            known = ", ".join(["a number", "two such as 3x2", *choices])
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; expected one of: {known}")
         numbers = tuple(int(part) for part in re.split("[x,]", text))
         return numbers if len(numbers) == 2 else numbers[0]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 Kind = Literal["tiff", "imagej", "ome", "png", "jpeg", "fits"]
+Form = Literal["tiff", "ome-zarr"]
+FORMS: tuple[Form, ...] = get_args(Form)  # of what is written
 
 
 @dataclass(frozen=True, eq=False)

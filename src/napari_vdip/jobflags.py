@@ -5,11 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from napari_vdip.flags import number
+from napari_vdip.flags import choice, number
+from napari_vdip.imagefile import FORMS
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Give the parser of the command what is asked for here."""
+    parser.add_argument(
+        "--format",
+        type=choice(FORMS),
+        default=FORMS[0],
+        metavar=f"{{{','.join(FORMS)}}}",
+        help="of the images that are written (default: tiff); ome-zarr: slice by slice (extra 'zarr')",
+    )
     parser.add_argument(
         "--resume",
         action="store_true",

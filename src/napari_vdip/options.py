@@ -176,6 +176,14 @@ class Options:
         advanced=True,
         group="stack",
     )
+    kernel_grid: int | tuple[int, int] | None = _option(
+        None,
+        "A blur that varies over the field: so many kernels down and across (one number, or two), each "
+        "from its part of the frame, interpolated between. Not given (0 in the form): one kernel.",
+        low=1,
+        high=64,
+        advanced=True,
+    )
     tile: int | None = _option(
         None,
         "Side of the tiles in which a large frame is deblurred, with one kernel from its most telling part. "

@@ -23,8 +23,22 @@ if TYPE_CHECKING:
 # and 0.98 s a step). Nothing is measured for other devices: no guess for them.
 _FIRST_GUESS = {"fast": 2.0e-6, "balanced": 2.0e-6, "best": 2.0e-6, "paper": 1.5e-5}
 _GUESSED_CORES = 4
-# Time of a polish's step with a kernel from elsewhere, in steps of a fit (docs/how-to/stack.md).
-POLISH_COST = 0.15
+# Time of a step of the polish, and of a question to the evidence, in steps of a fit
+# (docs/benchmarks/stacks.md).
+POLISH_COST = 0.28
+_QUESTION = 1.6
+# Questions: a kernel of a family on its own; near its neighbour's, each of which takes half as long; and
+# about the scale of the prior where no network is fitted. They are asked about so many pixels at the most.
+_FAMILY = {"free": 0, "gaussian": 70, "moffat": 95, "pupil": 95}
+_NEAR = {"free": 0, "gaussian": 18, "moffat": 24, "pupil": 24}
+_SCALE = 4
+_ASKED = 192 * 192
+# How a frame is cut where nothing else is said: fitted whole up to so many pixels, else the kernel from a
+# crop of this side, then tiles of this side, which share a part of their pixels.
+WHOLE = 1024 * 1024
+CROP = 512
+TILE = 1024
+_SHARED_PIXELS = 1.2
 _LEAST_STEPS = 100  # a shorter fit is mostly start-up
 LARGEST = 27  # px: the largest kernel that is looked for from nothing, see `coarse`
 _LEAST_SIDE = 96  # px: a smaller image has too little left at half its size
@@ -104,23 +118,65 @@ def estimate(
     if speed is None:
         return None
     layout = layout_of(tuple(shape), options.rgb, options.channel_axis)
-    return _work(layout, options) * math.prod(layout.spatial_shape) * speed
+    return _work(layout, options) * speed
 
 
 def _work(layout: Layout, options: Options) -> float:
-    """Count the steps for all slices, those of a polish with a kernel from elsewhere at what they cost."""
-    slices, fits = math.prod(layout.leading_shape), math.prod(layout.leading_shape)
-    axis = options.channel_axis
-    if slices > 1 and options.kernel_mode != "each":
-        groups = 1 if axis is None else layout.shape[axis]
-        fits = groups * fitted(slices // groups) if options.kernel_mode == "shared" else groups
-    polish = PRESETS[options.preset].polish_steps * POLISH_COST
-    halves = 0.0
+    """Add up steps times pixels over all slices; all else at what it costs in steps."""
+    slices = math.prod(layout.leading_shape)
+    if slices == 1 or options.kernel_mode == "each":
+        return slices * _frame_work(layout.spatial_shape, options)
+    groups = 1 if options.channel_axis is None else layout.shape[options.channel_axis]
+    warm = options.kernel_mode == "warm"
+    fits = groups * (1 if warm else fitted(slices // groups))
+    near = slices - fits if warm or fits == groups else slices
+    if options.kernel is not None and options.kernel_fixed:
+        fits, near = 0, slices
+    pixels = math.prod(layout.spatial_shape)
+    return fits * _frame_work(layout.spatial_shape, options) + near * _near_work(pixels, options, warm)
+
+
+def _frame_work(shape: Size, options: Options) -> float:
+    """Work for an image of which nothing is known: fitted whole, or by crops and tiles."""
+    pixels = math.prod(shape)
+    kernels = _kernels(options)
+    cut = pixels > WHOLE if options.tile is None else options.tile < max(shape)
+    preset = PRESETS[options.preset]
+    if (
+        not (cut or kernels > 1)
+        or options.method_used not in ("sparse", "extreme")
+        or not preset.polish_steps
+    ):
+        return _fit_work(shape, options)
+    side = CROP if options.tile is None or kernels > 1 else options.tile
+    crop = (min(shape[0], side), min(shape[1], side))
+    known = options.kernel is not None and options.kernel_fixed
+    fits = 0.0 if known else kernels * _fit_work(crop, options)
+    return fits + _near_work(pixels, options, follow=False, share=_SHARED_PIXELS)
+
+
+def _kernels(options: Options) -> int:
+    """Count the kernels of a frame."""
+    grid = options.kernel_grid or 1
+    return grid[0] * grid[1] if isinstance(grid, tuple) else grid * grid
+
+
+def _fit_work(shape: Size, options: Options) -> float:
+    """Work for a fit, all that comes before it included: reduced sizes, the search for a family's kernel."""
+    pixels, halves = math.prod(shape), 0.0
     if options.kernel_size != "auto" and options.kernel is None:
         size = options.kernel_size
         size = (size, size) if isinstance(size, int) else size
-        halves = _steps_at_halves(size, layout.spatial_shape, options.as_dict())
-    return fits * (steps_of(options) + halves) + (slices - fits) * polish
+        halves = _steps_at_halves(size, shape, options.as_dict())
+    questions = _FAMILY[options.family_used] * _QUESTION * min(pixels, _ASKED)
+    return (steps_of(options) + halves) * pixels + questions
+
+
+def _near_work(pixels: int, options: Options, follow: bool, share: float = 1.0) -> float:
+    """Work for an image with a kernel from elsewhere; `share`: of the pixels of its tiles in its own."""
+    questions = _SCALE + (_NEAR[options.family_used] if follow else 0)
+    polish = PRESETS[options.preset].polish_steps * POLISH_COST
+    return share * polish * pixels + questions * _QUESTION * min(pixels, _ASKED)
 
 
 def _steps_at_halves(kernel_size: Size, shape: Size, options: Mapping[str, Any]) -> float:
@@ -163,4 +219,6 @@ def measured(result: Result) -> dict[str, float]:
         height, width = report["kernel_size"]
         halves = _steps_at_halves((height, width), layout.spatial_shape, options)
         steps += math.prod(layout.leading_shape) * halves
-    return {key: report["seconds"] / (steps * math.prod(layout.spatial_shape))}
+    pixels, slices = math.prod(layout.spatial_shape), len(report.get("slices", [0]))
+    questions = slices * _FAMILY[report.get("kernel_family", "free")]
+    return {key: report["seconds"] / (steps * pixels + questions * _QUESTION * min(pixels, _ASKED))}

@@ -104,6 +104,9 @@ class Result:
         JSON-ready.
     fitted : Fitted or None
         The network, for `save_model`; None for a stack of several slices.
+    kernel_grid : ndarray of float32, (rows, columns, Kh, Kw), or None
+        With the option `kernel_grid`: the kernels of the parts of a single frame, of which `kernel` is that
+        of the most telling part.
     """
 
     image: FloatArray
@@ -112,6 +115,7 @@ class Result:
     history: History
     report: dict[str, Any]
     fitted: Fitted | None = field(default=None, repr=False)
+    kernel_grid: FloatArray | None = field(default=None, repr=False)
 
     def save_model(
         self,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import napari_vdip
-from napari_vdip import arrays, coarse, diagnosis, family, heap, optics, pace
+from napari_vdip import arrays, coarse, diagnosis, family, heap, optics, pace, sharpness
 from napari_vdip.core.compile import Way, runner, scripting_available
 from napari_vdip.core.program import Plan
 from napari_vdip.core.smooth import smooth_image
@@ -75,6 +75,8 @@ class Setting:
         Kernel to start from that the image at half its size has told.
     contrast : float or None
         Contrast of the frame of which this image is a tile, as `contrast_of` tells it; None: its own.
+    steepness : float or None
+        With `near`: scale of the prior in units of the contrast; None: what `sharpness` tells of this image.
     """
 
     options: Options
@@ -91,6 +93,7 @@ class Setting:
     follow: bool = False
     first: FloatArray | None = None
     contrast: float | None = None
+    steepness: float | None = None
 
 
 def device_of(name: str) -> torch.device:
@@ -262,7 +265,7 @@ def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[P
     with _torch_errors(frame.y.shape), heap.kept():
         started, chunk = time.perf_counter(), 1
         with _threads(threads):
-            setting = _with_family(setting, frame)
+            setting = with_steepness(_with_family(setting, frame), frame)
         before = yield from _from_half(frame, setting, seed)
         if before is not None:
             setting = replace(setting, first=before.result.kernel)
@@ -393,7 +396,7 @@ def _with_family(setting: Setting, frame: arrays.Frame) -> Setting:
         return setting
     known = optics.of_options(setting.options, setting.kernel_size)
     sky = setting.options.kind == "astronomy"
-    found = family.fit(frame, name, setting.kernel_size, known, sky)
+    found = family.fit(frame, name, setting.kernel_size, known, sky, setting.near)
     if setting.near is not None:
         setting = replace(setting, near=found.kernel, follow=False)
     else:
@@ -401,6 +404,15 @@ def _with_family(setting: Setting, frame: arrays.Frame) -> Setting:
     return replace(
         setting, kernel_numbers=found.numbers, kernel_source=found.source, kernel_moved=found.moved
     )
+
+
+def with_steepness(setting: Setting, frame: arrays.Frame) -> Setting:
+    """Find the scale of the prior where no network is fitted, and it is not known."""
+    if setting.near is None or setting.steepness is not None:
+        return setting
+    contrast = contrast_of(frame) if setting.contrast is None else setting.contrast
+    scale = sharpness.steepness(frame, setting.near, contrast)
+    return replace(setting, contrast=contrast, steepness=scale)
 
 
 def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
@@ -439,14 +451,18 @@ def steps_of(plan: Plan, setting: Setting) -> int:
 
 def _without_networks(program: Any, setting: Setting) -> None:
     """Put a first image where the networks' would be; a kernel that is held need not be a known one."""
-    if setting.contrast is not None:
-        program.contrast.fill_(setting.contrast)
+    assert setting.contrast is not None
+    assert setting.steepness is not None
+    program.contrast.fill_(setting.contrast)
     if setting.kernel is None or not setting.options.kernel_fixed:
         program.model_error = _ESTIMATED
     noise = program.noise_var + (program.model_error * program.contrast).square()
     precision = program.weight.square() / noise
     with torch.no_grad():
         program.mean.copy_(smooth_image(program.y, precision, program.kernel, program.contrast))
+    # The noise that the model leaves goes with the contrast, the gradients of the prior with the steepness.
+    program.contrast.mul_(setting.steepness)
+    program.model_error /= setting.steepness
 
 
 def _read_out(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_vdip import arrays, estimate, modes, optics, pace
+from napari_vdip import arrays, estimate, grid, modes, optics, pace
 from napari_vdip.errors import Diverged, InvalidInput, InvalidOption
 from napari_vdip.layout import Layout, layout_of
 from napari_vdip.result import History, Progress, Result
@@ -18,7 +18,7 @@ from napari_vdip.solve import Setting, check_polished, device_of, polish_steps, 
 from napari_vdip.tiles import solve_frame_or_tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Mapping, Sequence
 
     from napari_vdip.options import Options
     from napari_vdip.result import Fitted
@@ -29,7 +29,14 @@ def slice_seed(seed: int, index: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=4).digest(), "little")
 
 
-def fit(image: Any, options: Options, number: int = 0) -> Generator[Progress, None, Result]:
+def fit(
+    image: Any,
+    options: Options,
+    number: int = 0,
+    *,
+    kernels: Sequence[npt.NDArray[np.floating]] = (),
+    follow: bool = False,
+) -> Generator[Progress, None, Result]:
     """Deblur an image or, slice by slice, a stack.
 
     Parameters
@@ -39,6 +46,10 @@ def fit(image: Any, options: Options, number: int = 0) -> Generator[Progress, No
     options : Options
     number : int
         Of a single image that is a slice of a stack: which one; its seed follows from it.
+    kernels : sequence of ndarray, (Kh, Kw)
+        Of a single image: kernels of other slices, whose mean it takes; none: it is fitted on its own.
+    follow : bool
+        Whether that kernel is moved towards what the image says.
 
     Yields
     ------
@@ -63,6 +74,8 @@ def fit(image: Any, options: Options, number: int = 0) -> Generator[Progress, No
     setting = setting_of(image, layout, masks, options)
     if not layout.leading:
         plane = np.asarray(image)
+        if kernels:
+            setting = replace(setting, near=modes.mean_kernel(kernels), follow=follow)
         return (yield from solve_frame_or_tiles(plane, masks, setting, slice_seed(options.seed, number)))
     return (yield from _fit_slices(image, layout, masks, setting))
 
@@ -79,8 +92,8 @@ def _fit_slices(
         history=History.joined([]),
         report={},
     )
-    visits = _visits(image, layout, masks, setting)
-    costs = [_cost(visit, setting) for visit in visits]
+    visits = visits_of(image, layout, masks, setting.options)
+    costs = [cost_of(visit, setting.options) for visit in visits]
     parts: list[_Part] = []
     kernels: dict[int, npt.NDArray[np.float32]] = {}
     for turn, visit in enumerate(visits):
@@ -141,13 +154,12 @@ class _Part:
         return cls(number, begun, part.history, part.report, part.fitted)
 
 
-def _visits(
-    image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, setting: Setting
+def visits_of(
+    image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, options: Options
 ) -> list[modes.Visit]:
-    """Order of the slices, by the kernel mode."""
-    options = setting.options
+    """Order of the slices, by the kernel mode; it is the same whenever it is asked for."""
     count = len(layout.slices)
-    if options.kernel_mode == "each" or _known(setting):
+    if options.kernel_mode == "each" or holds_kernel(options):
         return [modes.Visit(number) for number in range(count)]
     scores = [-1.0] * count
     visits: list[modes.Visit] = []
@@ -161,25 +173,24 @@ def _visits(
     return visits
 
 
-def _known(setting: Setting) -> bool:
+def holds_kernel(options: Options) -> bool:
     """Whether the user holds the kernel: nothing is to be estimated."""
-    return setting.kernel is not None and setting.options.kernel_fixed
+    return options.kernel is not None and options.kernel_fixed
 
 
 def _own_setting(
     visit: modes.Visit, setting: Setting, kernels: dict[int, npt.NDArray[np.float32]]
 ) -> Setting:
     """Make the setting of one turn: with the kernel from elsewhere if there is one."""
-    if _known(setting) and setting.options.kernel_mode != "each":
+    if holds_kernel(setting.options) and setting.options.kernel_mode != "each":
         return replace(setting, near=setting.kernel)
     found = [kernels[number] for number in visit.sources if number in kernels]
     return replace(setting, near=modes.mean_kernel(found), follow=visit.follow) if found else setting
 
 
-def _cost(visit: modes.Visit, setting: Setting) -> tuple[int, float]:
+def cost_of(visit: modes.Visit, options: Options) -> tuple[int, float]:
     """Count the steps of a turn, and tell their time in steps of a fit."""
-    options = setting.options
-    if visit.sources or (_known(setting) and options.kernel_mode != "each"):
+    if visit.sources or (holds_kernel(options) and options.kernel_mode != "each"):
         return polish_steps(options), polish_steps(options) * pace.POLISH_COST
     return pace.steps_of(options), float(pace.steps_of(options))
 
@@ -292,6 +303,7 @@ def mask_of(
 
 def setting_of(image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, options: Options) -> Setting:
     """Choose what holds for all slices; the kernel size from the middle slice where it is "auto"."""
+    grid.check(options, stacked=bool(layout.leading))
     device, way = device_of(options.device), way_of(options.compile)
     if layout.leading and options.kernel_mode != "each":
         check_polished(options, f"kernel_mode={options.kernel_mode!r}")

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_vdip import arrays, modes
+from napari_vdip import arrays, grid, modes
 from napari_vdip.devices import find
 from napari_vdip.errors import OutOfMemory
-from napari_vdip.options import PRESETS, Options
+from napari_vdip.options import PRESETS
+from napari_vdip.pace import CROP, TILE, WHOLE
 from napari_vdip.result import History, Progress, Result
 from napari_vdip.solve import (
     Setting,
@@ -28,6 +29,7 @@ from napari_vdip.solve import (
     polish_steps,
     solve,
     solve_frame,
+    with_steepness,
 )
 
 if TYPE_CHECKING:
@@ -37,16 +39,15 @@ if TYPE_CHECKING:
 
     Bools = npt.NDArray[np.bool_]
     Window = tuple[slice, slice]
+    Crop = tuple[int, int, int, int]
 
-# A frame up to this many pixels is fitted whole if memory allows.
-_WHOLE = 1024 * 1024
-# Side of the crop that tells the kernel; from here on a larger one hardly changes it.
-_CROP = 512
-_TILE = 1024  # a larger tile saves nothing
 _LEAST = 64
+_TELLS = 0.1  # of the edges of the most telling part: one with fewer has no kernel of its own
+# Findings about a kernel that is none.
+_NO_KERNEL = {"flat", "scattered", "point"}
 _FREE_SHARE = 0.5  # of the free memory: the frame itself and other programs need some too
-# Bytes a pixel at the peak (docs/how-to/large-frames.md): of a fit, for each channel of the networks, and of
-# a polish, for each colour.
+# Bytes a pixel at the peak, with room (docs/benchmarks/stacks.md): of a fit, for each channel of the
+# networks, and of a polish, for each colour.
 _FIT_BYTES = 220
 _POLISH_BYTES = 420
 
@@ -69,6 +70,11 @@ class TilePlan:
         Pixels at a tile's inner border that are left out, and over which it fades in after them.
     reason : str
         Why this size.
+    grid : (int, int) or None
+        Rows and columns of kernels; None: one kernel.
+    cells : tuple of crops
+        With a grid: where each kernel is estimated, row after row; None: that part tells nothing, and takes
+        its neighbours' kernels. `crop` is the most telling one.
     """
 
     shape: tuple[int, int]
@@ -79,6 +85,8 @@ class TilePlan:
     margin: int
     ramp: int
     reason: str
+    grid: tuple[int, int] | None = None
+    cells: tuple[Crop | None, ...] = ()
 
     @property
     def windows(self) -> list[Window]:
@@ -98,9 +106,34 @@ class TilePlan:
         )
         return [np.outer(a, b).astype(np.float32) for a in down for b in across]
 
+    @property
+    def crops(self) -> list[Crop]:
+        """Where kernels are estimated, the most telling part first."""
+        rest = [cell for cell in self.cells if cell is not None and cell != self.crop]
+        return [] if self.crop is None else [self.crop, *rest]
+
+    def shares(self) -> npt.NDArray[np.float64]:
+        """Share of each cell's kernel in each tile's, (tiles, cells)."""
+        assert self.grid is not None
+        return grid.shares(self.shape, self.grid, self.windows)
+
+    def with_crop(self, before: Crop, crop: Crop) -> TilePlan:
+        """Put another crop in the place of one."""
+        swapped = tuple(crop if cell == before else cell for cell in self.cells)
+        return replace(self, crop=crop if self.crop == before else self.crop, cells=swapped)
+
     def __str__(self) -> str:
         source = "known kernel"
-        if self.crop is not None:
+        if self.grid is not None:
+            places = "; ".join(
+                "none" if cell is None else f"row {cell[0]}, column {cell[1]}" for cell in self.cells
+            )
+            most = max(cell[2:] for cell in self.crops)
+            source = (
+                f"{self.grid[0]} x {self.grid[1]} kernels, interpolated, each from {most[0]} x {most[1]} px "
+                f"at ({places})"
+            )
+        elif self.crop is not None:
             top, left, height, width = self.crop
             source = f"kernel from {height} x {width} px at row {top}, column {left}"
         return (
@@ -135,7 +168,10 @@ def plan_for(
     """
     options = setting.options
     shape = (plane.shape[0], plane.shape[1])
-    if isinstance(options.tile, int) and options.tile >= max(shape):
+    kernels = grid.grid_of(options)
+    if kernels is not None:
+        check_polished(options, f"kernel_grid={options.kernel_grid!r}")
+    elif isinstance(options.tile, int) and options.tile >= max(shape):
         return None
     if isinstance(options.tile, int):
         check_polished(options, f"tile={options.tile}")
@@ -144,7 +180,11 @@ def plan_for(
     fit_bytes = _FIT_BYTES * PRESETS[options.preset].channels
     polish_bytes = _POLISH_BYTES * (3 if options.rgb else 1)
     fits = math.prod(shape) * (polish_bytes if setting.near is not None else fit_bytes) <= _FREE_SHARE * free
-    if options.tile is None and (not can_polish(options) or (fits and math.prod(shape) <= _WHOLE)):
+    if (
+        kernels is None
+        and options.tile is None
+        and (not can_polish(options) or (fits and math.prod(shape) <= WHOLE))
+    ):
         return None
     most, most_crop = (
         math.isqrt(int(_FREE_SHARE * free / each)) // 32 * 32 for each in (polish_bytes, fit_bytes)
@@ -152,11 +192,25 @@ def plan_for(
     if isinstance(options.tile, int):
         side, crop, reason = options.tile, options.tile, f"tile={options.tile} was asked for"
     else:
-        side, crop = min(_TILE, most), min(_CROP, most_crop)
+        side, crop = min(TILE, most), min(CROP, most_crop)
         reason = f"{free / 2**30:.1f} GiB of memory free"
     crop = max(crop, 3 * max(setting.kernel_size))
-    part = None if known else _crop(plane, mask, options, crop)
-    return cut(shape, setting.kernel_size, side, reason, part)
+    if known:
+        return cut(shape, setting.kernel_size, side, reason, None)
+    told = modes.edges(*modes.grey(plane, mask, options.rgb))
+    if kernels is None:
+        part, _ = _crop(told, (slice(0, shape[0]), slice(0, shape[1])), crop)
+        return cut(shape, setting.kernel_size, side, reason, part)
+    windows = grid.cells(shape, kernels, setting.kernel_size)
+    if options.tile is None:  # a kernel holds for a tile: with fewer pixels they follow the blur
+        side = min(side, min(shape[0] // kernels[0], shape[1] // kernels[1]) // 2)
+    found = [
+        _crop(told, window, crop if options.tile is None else min(CROP, most_crop)) for window in windows
+    ]
+    part, most_told = max(found, key=lambda each: each[1])
+    cells = tuple(place if score > _TELLS * most_told else None for place, score in found)
+    plan = cut(shape, setting.kernel_size, side, reason, part)
+    return replace(plan, grid=kernels, cells=cells)
 
 
 def cut(
@@ -196,23 +250,17 @@ def solve_tiled(
     frame = frame_of(plane, mask, setting.options)
     job = _Job(frame, setting, seed)
     kernel = _known_kernel(setting)
-    while kernel is None:
-        try:
-            part = yield from job.estimate(plane, mask, plan)
-            kernel = part.kernel
-        except OutOfMemory:
-            assert plan.crop is not None
-            top, left, height, width = plan.crop
-            if min(height, width) // 2 < 3 * max(setting.kernel_size):
-                raise
-            job.warnings.append(f"memory ran out: the crop of {height} x {width} px was halved")
-            plan = replace(plan, crop=(top + height // 4, left + width // 4, height // 2, width // 2))
-    job.setting = replace(setting, near=kernel, follow=False, contrast=contrast_of(frame))
+    if kernel is None:
+        plan = yield from job.estimate_all(plane, mask, plan)
+        kernel = job.settle_kernels(plan)
+    setting = replace(setting, near=kernel, follow=False, contrast=contrast_of(frame))
+    job.setting = with_steepness(setting, frame)
     while True:
         try:
             return (yield from job.deblur(plan))
         except OutOfMemory:
             smaller = cut(plan.shape, setting.kernel_size, max(plan.size) // 2, plan.reason, plan.crop)
+            smaller = replace(smaller, grid=plan.grid, cells=plan.cells)
             if smaller.size == plan.size:
                 raise
             job.warnings.append(
@@ -237,20 +285,61 @@ class _Job:
         self.warnings: list[str] = []
         self._parts: list[tuple[float, History]] = []
         self._report: dict[str, Any] = {}
-        self._found: list[dict[str, Any]] = []
+        self._kernels: dict[Crop, Result] = {}
+        self.cell_kernels: npt.NDArray[np.float32] | None = None
         self._fit_steps = 0
         self._started = time.perf_counter()
         self._image = frame.image(frame.y)
         self._uncertainty = np.full_like(self._image, np.nan)
 
-    def estimate(
+    def estimate_all(
         self, plane: npt.NDArray[Any], mask: Bools | None, plan: TilePlan
+    ) -> Generator[Progress, None, TilePlan]:
+        """Fit every crop; where memory runs out it is halved, and the plan that comes back says so."""
+        count = len(plan.crops)
+        for number in range(count):
+            while True:
+                crop = plan.crops[number]
+                try:
+                    self._kernels[crop] = yield from self.estimate(plane, mask, plan, number)
+                    break
+                except OutOfMemory:
+                    top, left, height, width = crop
+                    if min(height, width) // 2 < 3 * max(self.setting.kernel_size):
+                        raise
+                    self.warnings.append(f"memory ran out: the crop of {height} x {width} px was halved")
+                    half = (top + height // 4, left + width // 4, height // 2, width // 2)
+                    plan = plan.with_crop(crop, half)
+        return plan
+
+    def settle_kernels(self, plan: TilePlan) -> npt.NDArray[np.float32]:
+        """Take the kernels of the crops for the tiles; the one that is told best."""
+        if plan.grid is None:
+            return self._kernels[plan.crops[0]].kernel
+        good = [
+            crop
+            for crop in plan.crops
+            if not _NO_KERNEL & {found["code"] for found in self._kernels[crop].report["findings"]}
+        ]
+        for crop in plan.crops:
+            if crop not in good and good:
+                self.warnings.append(
+                    f"no kernel was found at row {crop[0]}, column {crop[1]}: that part takes its neighbours'"
+                )
+        moved = {crop: grid.centred_finely(self._kernels[crop].kernel) for crop in good or plan.crops}
+        self.cell_kernels = grid.filled([cell and moved.get(cell) for cell in plan.cells], plan.grid)
+        best = next(iter(moved))
+        self._report = self._kernels[best].report
+        return moved[best]
+
+    def estimate(
+        self, plane: npt.NDArray[Any], mask: Bools | None, plan: TilePlan, number: int
     ) -> Generator[Progress, None, Result]:
-        """Fit the crop, shown in its place."""
-        assert plan.crop is not None
-        top, left, height, width = plan.crop
+        """Fit a crop, shown in its place."""
+        top, left, height, width = plan.crops[number]
         window = (slice(top, top + height), slice(left, left + width))
-        ahead = len(plan.windows) * polish_steps(self.setting.options)
+        tiles_steps = len(plan.windows) * polish_steps(self.setting.options)
+        begun = time.perf_counter() - self._started
         fit = solve(plane[window], None if mask is None else mask[window], self.setting, self.seed)
         while True:
             try:
@@ -258,8 +347,8 @@ class _Job:
             except StopIteration as end:
                 part: Result = end.value
                 self._report = part.report
-                self._fit_steps = part.report["steps"]
-                self._parts.append((0.0, part.history))
+                self._fit_steps += part.report["steps"]
+                self._parts.append((begun, part.history))
                 return part
             crop = progress.result
             image, uncertainty = self._image.copy(), self._uncertainty.copy()
@@ -270,7 +359,11 @@ class _Job:
                 "stop_reason": f"stopped at the crop's step {progress.step} of {progress.steps}",
             }
             shown = Result(image, uncertainty, crop.kernel, crop.history, report)
-            yield from self._tell(progress.stage, progress.step, progress.steps + ahead, shown)
+            stage = progress.stage
+            if plan.grid is not None:
+                stage += f", kernel {number + 1} of {len(plan.crops)}"
+            ahead = (len(plan.crops) - number) * progress.steps + tiles_steps
+            yield from self._tell(stage, self._fit_steps + progress.step, self._fit_steps + ahead, shown)
 
     def deblur(self, plan: TilePlan) -> Generator[Progress, None, Result]:
         """Deblur tile after tile with the kernel."""
@@ -280,12 +373,13 @@ class _Job:
         steps, parts = polish_steps(self.setting.options), list(self._parts)
         total = self._fit_steps + len(plan.windows) * steps
         shown: Result | None = None
+        settings = self._settings(plan)
         for number, (window, weight) in enumerate(zip(plan.windows, plan.weights(), strict=True)):
             tile = _cut_out(self.frame, window)
             begun = time.perf_counter() - self._started
             part = self._untouched(base[window])
             if tile.weight.any():
-                fit = solve_frame(tile, self.setting, self.seed)
+                fit = solve_frame(tile, settings[number], self.seed)
                 while True:
                     try:
                         progress = next(fit)
@@ -305,6 +399,13 @@ class _Job:
             yield from self._tell("polish", self._fit_steps + (number + 1) * steps, total, shown)
         assert shown is not None
         return shown
+
+    def _settings(self, plan: TilePlan) -> list[Setting]:
+        """Make the setting of each tile: with a kernel of its own where there is a grid of them."""
+        if self.cell_kernels is None:
+            return [self.setting] * len(plan.windows)
+        mixed = np.tensordot(plan.shares(), self.cell_kernels, axes=1)
+        return [replace(self.setting, near=kernel.astype(np.float32)) for kernel in mixed]
 
     def _untouched(self, base: npt.NDArray[np.float32]) -> Result:
         """Take a tile without a usable pixel as it is."""
@@ -336,7 +437,11 @@ class _Job:
             "warnings": [*self._report.get("warnings", []), *self.warnings],
             "tiles": _told(plan),
         }
-        return Result(image.copy(), uncertainty, kernel, History.joined(parts), report)
+        kernels = None
+        if self.cell_kernels is not None and plan.grid is not None:
+            kernels = self.cell_kernels.reshape(*plan.grid, *kernel.shape)
+        history = History.joined(parts)
+        return Result(image.copy(), uncertainty, kernel, history, report, kernel_grid=kernels)
 
     def _tell(self, stage: str, step: int, steps: int, result: Result) -> Generator[Progress, None, None]:
         """Yield; the time in between does not count."""
@@ -370,6 +475,8 @@ def _told(plan: TilePlan) -> dict[str, Any]:
         "size": list(plan.size),
         "rows": list(plan.rows),
         "columns": list(plan.columns),
+        "grid": None if plan.grid is None else list(plan.grid),
+        "cells": [None if cell is None else list(cell) for cell in plan.cells],
     }
 
 
@@ -381,23 +488,22 @@ def _cut_out(frame: arrays.Frame, window: Window) -> arrays.Frame:
     return replace(frame, y=y, weight=weight, alpha=alpha)
 
 
-def _crop(
-    plane: npt.NDArray[Any], mask: Bools | None, options: Options, side: int
-) -> tuple[int, int, int, int]:
-    """Find the part with most edges: first row, first column, height, width."""
-    grey, keep = modes.grey(plane, mask, options.rgb)
-    height, width = min(side, grey.shape[0]), min(side, grey.shape[1])
-    sums = np.zeros((grey.shape[0] + 1, grey.shape[1] + 1))
-    np.cumsum(np.cumsum(modes.edges(grey, keep), axis=0, dtype=np.float64), axis=1, out=sums[1:, 1:])
+def _crop(told: npt.NDArray[np.float32], window: Window, side: int) -> tuple[Crop, float]:
+    """Find the part of a window with most edges: first row, first column, height, width; and how many."""
+    part = told[window]
+    height, width = min(side, part.shape[0]), min(side, part.shape[1])
+    sums = np.zeros((part.shape[0] + 1, part.shape[1] + 1))
+    np.cumsum(np.cumsum(part, axis=0, dtype=np.float64), axis=1, out=sums[1:, 1:])
     stride = max(1, side // 8)
     rows, columns = (
-        np.unique(np.append(np.arange(0, n - part + 1, stride), n - part))
-        for n, part in zip(grey.shape, (height, width), strict=True)
+        np.unique(np.append(np.arange(0, n - length + 1, stride), n - length))
+        for n, length in zip(part.shape, (height, width), strict=True)
     )
     low, high = np.ix_(rows, columns), np.ix_(rows + height, columns + width)
     held = sums[high] - sums[low[0], high[1]] - sums[high[0], low[1]] + sums[low]
     at = np.unravel_index(int(held.argmax()), held.shape)
-    return int(rows[at[0]]), int(columns[at[1]]), height, width
+    top, left = window[0].start + int(rows[at[0]]), window[1].start + int(columns[at[1]])
+    return (top, left, height, width), float(held.max())
 
 
 def _starts(whole: int, side: int, overlap: int) -> tuple[int, ...]:

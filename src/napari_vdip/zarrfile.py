@@ -1,4 +1,7 @@
-"""OME-Zarr in, through zarr (extra ``zarr``): the first image at its highest resolution, and its sizes."""
+"""OME-Zarr in, through zarr (extra ``zarr``): the first image at its highest resolution, and its sizes.
+
+The only user of zarr; what `zarrout` writes, it writes into an array that is made here.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_vdip.errors import InvalidInput
+from napari_vdip.errors import InvalidInput, InvalidOption
 from napari_vdip.imagefile import ImageFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NEEDS = 'OME-Zarr needs one more package: pip install "napari-vdip[zarr]"'
+ARRAY = "0"  # name of the array in what is written: the finest resolution, and the only one
 # OME writes words where units are meant, napari and OME-TIFF their signs.
 _SIGNS = {
     "angstrom": "Å",
@@ -29,8 +33,58 @@ def is_zarr(path: Path) -> bool:
     return any((path / name).is_file() for name in (".zattrs", ".zgroup", ".zarray", "zarr.json"))
 
 
-def read_zarr(path: Path) -> ImageFile:
+def check() -> None:
+    """Raise InvalidOption if zarr is not installed."""
+    try:
+        import zarr  # noqa: F401
+    except ImportError as error:
+        raise InvalidOption(NEEDS) from error
+
+
+def create(
+    path: Path,
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    names: tuple[str, ...],
+    attributes: dict[str, Any],
+) -> Any:
+    """Make a group with one array of float32, all NaN, in place of what is there; the array, to be written.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the group.
+    shape, chunks : tuple of int
+    names : tuple of str
+        Of the axes.
+    attributes : dict
+        Of the group, JSON-ready.
+    """
+    import zarr
+
+    group = zarr.create_group(store=str(path), zarr_format=3, overwrite=True, attributes=attributes)
+    return group.create_array(
+        ARRAY, shape=shape, chunks=chunks, dtype="float32", fill_value=float("nan"), dimension_names=names
+    )
+
+
+def update(path: Path, attributes: dict[str, Any]) -> Any:
+    """Open a group made by `create`, with other attributes; the array, to be written."""
+    import zarr
+
+    group = zarr.open_group(store=str(path), mode="r+")
+    group.attrs.update(attributes)
+    return group[ARRAY]
+
+
+def read_zarr(path: Path, lazy: bool = False) -> ImageFile:
     """Read an image of an OME-Zarr folder (versions 0.2 to 0.5) at its highest resolution.
+
+    Parameters
+    ----------
+    path : Path
+    lazy : bool
+        Leave the pixels in the folder: ``data`` then is zarr's array.
 
     Returns
     -------
@@ -65,7 +119,7 @@ def read_zarr(path: Path) -> ImageFile:
     if not letters.endswith("YX"):
         raise InvalidInput(f"{path} has the axes {letters}; expected them to end in YX")
     metadata, pixel_size = _sizes(axes, letters, [scales, first])
-    data = np.asarray(array[:])
+    data = array if lazy and array.size else np.asarray(array[:])
     channels = [channel.get("label") for channel in attributes.get("omero", {}).get("channels", [])]
     if "C" in letters and len(channels) == data.shape[letters.index("C")] and all(channels):
         metadata["Channel"] = {"Name": [str(name) for name in channels]}

@@ -1,4 +1,4 @@
-"""A FITS frame opened in the viewer is a layer that knows its pixel size and its header."""
+"""A FITS frame or an OME-Zarr image opened in the viewer is a layer that knows its sizes and its header."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import tifffile
 from astropy.io import fits
 
+from napari_vdip import cli
 from napari_vdip.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -49,3 +51,20 @@ def test_damaged_frame_is_told(make_napari_viewer, frame: Path) -> None:
     frame.write_bytes(frame.read_bytes()[:3000])
     with pytest.raises(InvalidInput, match=r"field\.fits"):
         make_napari_viewer().open(str(frame), plugin="napari-vdip")
+
+
+def test_what_the_shell_writes_as_ome_zarr_is_opened(make_napari_viewer, tmp_path: Path) -> None:
+    metadata = {"axes": "CZYX", "PhysicalSizeZ": 0.5, "PhysicalSizeY": 0.2, "PhysicalSizeX": 0.1}
+    blocks = np.random.default_rng(1).integers(0, 200, (2, 2, 10, 12)).repeat(4, -1).repeat(4, -2)
+    tifffile.imwrite(tmp_path / "cells.tif", blocks.astype("u1"), ome=True, metadata=metadata)
+    words = ["deblur", str(tmp_path / "cells.tif"), "--format", "ome-zarr", "-q", "-o", str(tmp_path)]
+    words += ["--kernel-size", "5", "--preset", "fast", "--iterations", "2", "--threads", "1"]
+    assert cli.main(words) == 0
+    viewer = make_napari_viewer()
+    (layer,) = viewer.open(str(tmp_path / "cells_deblurred.ome.zarr"), plugin="napari-vdip")
+    assert layer.name == "cells_deblurred"
+    assert layer.data.shape == (2, 2, 40, 48)
+    assert layer.axis_labels == ("c", "z", "y", "x")
+    np.testing.assert_allclose(layer.scale, [1, 0.5, 0.2, 0.1])
+    assert [str(unit) for unit in layer.units] == ["pixel", *["micrometer"] * 3]
+    assert np.isfinite(np.asarray(layer.data)).all()

@@ -29,6 +29,8 @@ class Offers:
         The last run can be undone, or done again.
     kernel_for_image, kernel_for_slices : bool
         There is a kernel from a part of an image that can be used for the rest of it.
+    kept : bool
+        There are slices of an earlier run that can be gone on with.
     """
 
     image: bool = False
@@ -39,12 +41,20 @@ class Offers:
     redo: bool = False
     kernel_for_image: bool = False
     kernel_for_slices: bool = False
+    kept: bool = False
 
 
 class Buttons:
-    """Run and Stop in one place, Continue beside them, Undo, and what can be done with a kernel."""
+    """Run and Stop in one place, Continue beside them, Undo, and what can be done with a kernel.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    resume_job : PushButton
+        Goes on with what is kept on the disk; its text is made elsewhere.
+    """
+
+    def __init__(self, resume_job: PushButton) -> None:
+        self.resume_job = resume_job
         self.run = PushButton(
             name="run", text="Run", tooltip="Deblur the image; the result is shown while it sharpens."
         )
@@ -74,7 +84,8 @@ class Buttons:
             text="Use this kernel for all slices and channels",
             tooltip="Deblur all slices and channels with the kernel found in one, held as it is.",
         )
-        self.all = [self.run, self.stop, self.resume, self.undo, self.apply_kernel, self.all_slices]
+        self.all = [self.run, self.stop, self.resume, self.undo]
+        self.all += [self.resume_job, self.apply_kernel, self.all_slices]
         self._once = _NoDoubleClick(self.stop.native)
         self.stop.native.installEventFilter(self._once)
 
@@ -87,7 +98,7 @@ class Buttons:
         for button in (self.run, self.stop, self.resume, self.undo):
             row.addWidget(button.native)
         layout.addLayout(row)
-        for button in (self.apply_kernel, self.all_slices):
+        for button in (self.resume_job, self.apply_kernel, self.all_slices):
             row = QHBoxLayout()
             row.setContentsMargins(5, 0, 0, 0)
             row.addWidget(button.native)
@@ -103,6 +114,7 @@ class Buttons:
         for button, offered in (
             (self.resume, offers.paused),
             (self.undo, offers.undo or offers.redo),
+            (self.resume_job, offers.kept),
             (self.apply_kernel, offers.kernel_for_image),
             (self.all_slices, offers.kernel_for_slices),
         ):

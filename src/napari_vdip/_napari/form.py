@@ -31,6 +31,7 @@ _NOT_GIVEN = {
     "iterations": "preset",
     "threads": "auto",
     "tile": "by memory",
+    "kernel_grid": "one kernel",
     "channel_axis": "none",
     "fried_parameter": "looked for",
     "pixel_size": "of the layer",

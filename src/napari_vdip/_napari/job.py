@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_vdip._napari.reuse import Task
+    from napari_vdip.jobs.sheet import Keep
     from napari_vdip.result import Progress, Result
 
 
@@ -30,6 +31,8 @@ class Job:
         The layer.
     task : Task
         What to do with it.
+    keep : Keep, optional
+        Where finished slices are kept.
     last : Job, optional
         An earlier one on the same layer, whose layers take the new results.
     on_progress, on_result, on_error, on_end : callable
@@ -54,6 +57,7 @@ class Job:
         image: Image,
         task: Task,
         *,
+        keep: Keep | None,
         last: Job | None,
         on_progress: Callable[[Progress], None],
         on_result: Callable[[Result | None], None],
@@ -71,7 +75,7 @@ class Job:
         source = region.moved(layers.record(image, options.channel_axis), task.index, data.shape, task.axes)
         self._preview: Preview = Preview(viewer, source, last._preview if last else None)
         self._run = Run(
-            Fit(region.cut(data, task.index), options, source.name),
+            Fit(region.cut(data, task.index), options, source.name, keep),
             on_progress=self._progressed,
             on_result=self._reached,
             on_error=self._failed,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_vdip._napari import form
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PLUGIN = "napari-vdip"
+_FOLDER = "job_folder"  # beside the options of the last run
 _logger = logging.getLogger(__name__)
 
 
@@ -48,7 +50,22 @@ def keep(values: Mapping[str, Any]) -> None:
     """Remember the values of a run, by option."""
     settings = _settings()
     if settings is not None and settings.remember:
-        _write(settings, "last", {name: values[name] for name in names() if name in values})
+        kept = {name: values[name] for name in names() if name in values}
+        _write(settings, "last", _read(settings.last) | kept)
+
+
+def folder() -> Path | None:
+    """Folder in which the last run kept its slices, if it is still there."""
+    settings = _settings()
+    found = _read(settings.last).get(_FOLDER) if settings is not None and settings.remember else None
+    return Path(found) if isinstance(found, str) and Path(found).is_dir() else None
+
+
+def keep_folder(path: Path | None) -> None:
+    """Remember where a run keeps its slices."""
+    settings = _settings()
+    if settings is not None and settings.remember:
+        _write(settings, "last", _read(settings.last) | {_FOLDER: None if path is None else str(path)})
 
 
 def speeds() -> dict[str, float]:

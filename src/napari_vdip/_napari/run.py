@@ -29,6 +29,7 @@ from napari_vdip.errors import VdipError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from napari_vdip.jobs.sheet import Keep
     from napari_vdip.options import Options
     from napari_vdip.result import Progress, Result
 
@@ -49,11 +50,14 @@ class Fit:
         How to deblur it.
     name : str
         Name of the layer.
+    keep : Keep or None
+        Where finished slices are kept; None: nowhere.
     """
 
     data: Any
     options: Options
     name: str
+    keep: Keep | None = None
 
     def __str__(self) -> str:
         return f"deblurring of {self.name}"
@@ -67,8 +71,11 @@ class Fit:
             For bad input, and in place of every RuntimeError: a worker swallows those.
         """
         from napari_vdip import stack  # late: loads torch
+        from napari_vdip.jobs import sheet
 
         try:
+            if self.keep is not None:
+                return (yield from sheet.fit(self.data, self.options, self.name, self.keep))
             return (yield from stack.fit(self.data, self.options))
         except RuntimeError as error:
             raise VdipError(

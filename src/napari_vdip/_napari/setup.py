@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 _SETTLED = 300  # ms after the last letter of a device's name, or the last movement of the view
 _EXIT_WAIT = 5000  # ms that the process waits at its end for torch to be loaded
-_TIMED = ("preset", "kind", "method", "noise", "iterations", "threads", "channel_axis", "kernel_mode")
+_TIMED = (
+    *("preset", "kind", "method", "noise", "iterations", "threads", "channel_axis"),
+    *("kernel_mode", "kernel_family", "kernel_grid", "tile"),
+)
 
 
 class Setup:

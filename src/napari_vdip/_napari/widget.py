@@ -15,6 +15,7 @@ from napari_vdip._napari import copying, form, layers, loading, pixels, region, 
 from napari_vdip._napari.advice import Advice
 from napari_vdip._napari.buttons import Buttons, Offers
 from napari_vdip._napari.job import Job
+from napari_vdip._napari.keeping import Keeping
 from napari_vdip._napari.reuse import Task
 from napari_vdip._napari.run import duration, message, with_threads
 from napari_vdip._napari.setup import Setup
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Image, Layer
 
+    from napari_vdip.jobs.sheet import Keep
     from napari_vdip.result import Progress, Result
 
 _ABOUT = (
@@ -66,7 +68,8 @@ class DeblurWidget(Container[Widget]):
         self._advanced = [self._options[item.name] for item in form.fields() if item.metadata["advanced"]]
         self._where = Where(viewer, self._layers("Shapes"))
         self._setup = Setup(viewer, self._image_box, self._options, self._where)
-        self._buttons = Buttons()
+        self._keeping = Keeping(self._image_box)
+        self._buttons = Buttons(self._keeping.resume)
         basic = [
             option
             for option in self._options.values()
@@ -82,6 +85,7 @@ class DeblurWidget(Container[Widget]):
         ]
         self._load_button = loading.button()
         self._advanced.insert(self._advanced.index(self._options["kernel"]) + 1, self._load_button)
+        self._advanced.insert(self._advanced.index(self._options["kernel_mode"]) + 1, self._keeping.folder)
         buttons = [*self._buttons.all, *self._setup.buttons]
         super().__init__(widgets=[*above, *self._advanced, *buttons])
         self._kernel_note = self._told = ""
@@ -165,10 +169,12 @@ class DeblurWidget(Container[Widget]):
 
     def _connect(self) -> None:
         buttons = self._buttons
-        buttons.run.changed.connect(self._start)
+        buttons.run.changed.connect(lambda: self._start())
         buttons.stop.changed.connect(self._stop)
         buttons.resume.changed.connect(self._continue)
         buttons.undo.changed.connect(self._undo)
+        buttons.resume_job.changed.connect(lambda: self._start(resume=True))
+        self._keeping.folder.changed.connect(self._enable)
         buttons.apply_kernel.changed.connect(lambda: self._reuse(Task.for_image))
         buttons.all_slices.changed.connect(lambda: self._reuse(Task.for_slices))
         self._load_button.changed.connect(self._load_kernel)
@@ -217,6 +223,7 @@ class DeblurWidget(Container[Widget]):
                 redo=job is not None and job.undoable and job.undone,
                 kernel_for_image=part,
                 kernel_for_slices=slices,
+                kept=not self._running and self._keeping.look(),
             )
         )
         self.progress_bar.setVisible(self._running)
@@ -226,7 +233,7 @@ class DeblurWidget(Container[Widget]):
     def _running(self) -> bool:
         return self._job is not None and self._job.running
 
-    def _start(self) -> None:
+    def _start(self, resume: bool = False) -> None:
         image = self._image_box.value
         if image is None or self._running:
             return
@@ -235,16 +242,18 @@ class DeblurWidget(Container[Widget]):
             index = self._setup.index(image, options)
             axes = region.spatial_axes(image, options.channel_axis)
             self._setup.keep()
-            self._launch(image, Task(weakref.ref(image), options, index, axes))
+            keep = self._keeping.keep(resume, self._options["threads"].value)
+            self._launch(image, Task(weakref.ref(image), options, index, axes), keep)
         except VdipError as error:
             self._failed(error)
 
-    def _launch(self, image: Image, task: Task) -> None:
+    def _launch(self, image: Image, task: Task, keep: Keep | None = None) -> None:
         """Start a job, in place of one that waits to go on."""
         job = Job(
             self._viewer,
             image,
             task,
+            keep=keep,
             last=self._jobs.get(image) if self._where.replaces else None,
             on_progress=self._progressed,
             on_result=self._reached,
@@ -402,6 +411,7 @@ def summary(result: Result) -> str:
         f"{report['stop_reason'].capitalize()}, {duration(report['seconds'])}.",
         f"Kernel {height} x {width} px: {report['kernel_size_reason']}.",
         *([f"Note: {report['kernel_note']}."] if "kernel_note" in report else []),
+        *([f"Finished slices are kept in {report['kept_in']}."] if "kept_in" in report else []),
         *report["warnings"],
     ]
     return "\n".join(lines)

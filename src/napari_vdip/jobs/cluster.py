@@ -119,13 +119,14 @@ class Cluster:
         if self._own is not None:
             self._own.close()
 
-    def run(self, tasks: Iterator[tuple[Job, int]]) -> Generator[Beat, None, None]:
+    def run(self, tasks: Iterator[tuple[Job, int] | None]) -> Generator[Beat, None, None]:
         """Do units; not more of them are handed out than the workers soon get to.
 
         Parameters
         ----------
-        tasks : iterator of (Job, int)
-            The units; taken from it when there is a worker for them.
+        tasks : iterator of (Job, int) or None
+            The units; taken from it when there is a worker for them. None: those that are left wait for
+            others.
 
         Yields
         ------
@@ -144,12 +145,16 @@ class Cluster:
                     workers, lost = self._roll_call()
                     called = time.monotonic()
                 while more and len(waiting) < _AHEAD * max(1, workers):
-                    task = next(tasks, None)
-                    more = task is not None
-                    if task is not None:
-                        future = self._submitted(*task)
-                        waiting[future] = task
-                        ended.add(future)
+                    try:
+                        task = next(tasks)
+                    except StopIteration:
+                        more = False
+                        break
+                    if task is None:
+                        break
+                    future = self._submitted(*task)
+                    waiting[future] = task
+                    ended.add(future)
                 yield Beat(workers, lost=lost)
                 lost = ()
                 futures = ended.next_batch(block=False) if waiting else []

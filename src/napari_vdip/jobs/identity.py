@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_vdip import files
 from napari_vdip.errors import InvalidInput
+from napari_vdip.layout import layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from napari_vdip.options import Options
 
 ARRAYS = ("kernel", "mask")
+_PIXELS = "pixels"  # what the checksum of an image is of that is in no file of its own
 _SHOWN = 12  # characters of a checksum that people are shown
 
 
@@ -36,10 +40,33 @@ def identity(path: Path, options: Options) -> dict[str, Any]:
         ``input`` (size in bytes, SHA-256 of the content), ``options`` (all but the arrays),
         ``arrays`` (SHA-256 of each that is given).
     """
-    arrays = {name: getattr(options, name) for name in ARRAYS}
     path = files.split(path)[0]
+    size = sum(file.stat().st_size for file in _files(path))
+    return {"input": {"bytes": size, "sha256": checksum(path)}} | identity_of_options(options)
+
+
+def identity_of_pixels(data: Any, options: Options) -> dict[str, Any]:
+    """Tell what a result follows from, as `identity`, of an image that is in no file of its own.
+
+    Parameters
+    ----------
+    data : array
+        Numpy, or anything that is sliced like it: read one slice at a time.
+    options : Options
+    """
+    layout = layout_of(tuple(data.shape), options.rgb, options.channel_axis)
+    parts = (np.ascontiguousarray(np.asarray(data[index])).tobytes() for index in layout.slices)
+    dtype = np.dtype(data.dtype)
+    told = identity_of_options(options)
+    head = f"{dtype.str}{layout.shape}{layout.leading}".encode()
+    size = math.prod(layout.shape) * dtype.itemsize
+    return {"input": {"bytes": size, "sha256": _joined(itertools.chain([head], parts)), "of": _PIXELS}} | told
+
+
+def identity_of_options(options: Options) -> dict[str, Any]:
+    """Tell of an identity what does not depend on the input."""
+    arrays = {name: getattr(options, name) for name in ARRAYS}
     return {
-        "input": {"bytes": sum(file.stat().st_size for file in _files(path)), "sha256": checksum(path)},
         "options": plain(options.as_dict()),
         "arrays": {name: _digest(value) for name, value in arrays.items() if value is not None},
     }
@@ -69,7 +96,10 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             ]
             told.append(f"{name} was {shown[0]}, is now {shown[1]}")
     old, new = before["input"], now["input"]
-    if old["sha256"] != new["sha256"]:
+    if old.get("of") != new.get("of"):
+        places = ["in napari" if side.get("of") == _PIXELS else "in the shell" for side in (old, new)]
+        told.append(f"it was begun {places[0]}, and can be gone on with there, not {places[1]}")
+    elif old["sha256"] != new["sha256"]:
         sizes = (
             "" if old["bytes"] == new["bytes"] else f" ({old['bytes']:,} bytes then, {new['bytes']:,} now)"
         )

@@ -1,14 +1,15 @@
 """A job: an input, the settings of its first run, and the units that are done.
 
 `prepare` begins one or goes on with it, `load` opens it elsewhere from its folder alone; `Job.fit` does a
-unit. Under ``kernel_mode="each"`` a unit is a slice, or the one image; another mode knows all slices at
-once, and the whole of them is the unit.
+unit. A unit is one visit of a slice, or the one image. Under ``kernel_mode="each"`` every slice is visited
+once; under other modes some are visited first for their kernels, which the units of others start from.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import shutil
 from dataclasses import dataclass, field
@@ -20,8 +21,9 @@ import napari_vdip
 from napari_vdip import files, stack
 from napari_vdip.errors import Diverged, InvalidInput, StorageFailed
 from napari_vdip.jobs import identity as identities
-from napari_vdip.jobs.units import Units
+from napari_vdip.jobs.units import MANIFEST, Advice, Units
 from napari_vdip.layout import Layout, layout_of
+from napari_vdip.modes import Visit
 from napari_vdip.options import Options
 from napari_vdip.solve import device_of
 
@@ -29,11 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from napari_vdip.imagefile import ImageFile
     from napari_vdip.result import Progress, Result
 
-MANIFEST = "job.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +54,7 @@ class Job:
     layout : Layout
         Which axes hold the slices.
     manifest : dict
-        What was settled at the first run: identity, threads, kernel size.
+        What was settled at the first run: identity, threads, kernel size, order of the visits.
     units : Units
     done : set of int
         Numbers of the units that are finished.
@@ -72,12 +75,33 @@ class Job:
     @property
     def total(self) -> int:
         """Number of units."""
-        return len(self.layout.slices) if self.by_slices else 1
+        return len(self.visits)
 
     @property
     def by_slices(self) -> bool:
-        """Whether a unit is a slice of a stack."""
-        return bool(self.layout.leading) and self.options.kernel_mode == "each"
+        """Whether it is a stack, and a unit one of its slices."""
+        return bool(self.layout.leading)
+
+    @functools.cached_property
+    def visits(self) -> list[Visit]:
+        """Which slice each unit is, and where it has its kernel from."""
+        if "visits" not in self.manifest:
+            return [Visit(number) for number in range(len(self.layout.slices))]
+        return [Visit(number, tuple(sources), follow) for number, sources, follow in self.manifest["visits"]]
+
+    @functools.cached_property
+    def final(self) -> dict[int, int]:
+        """Unit of each slice whose result counts: its last visit."""
+        return {visit.number: unit for unit, visit in enumerate(self.visits)}
+
+    @property
+    def finished(self) -> list[int]:
+        """Slices whose result is there."""
+        return sorted(number for number, unit in self.final.items() if unit in self.done)
+
+    def ready(self, unit: int) -> bool:
+        """Whether the units are done that this one has its kernel from."""
+        return all(self._first[source] in self.done for source in self.visits[unit].sources)
 
     @property
     def missing(self) -> list[int]:
@@ -96,16 +120,44 @@ class Job:
         options = dataclasses.replace(self.options, threads=self.manifest["threads"])
         if not self.by_slices:
             return (yield from stack.fit(self.image.data, options))
-        index = self.layout.slices[number]
+        visit = self.visits[number]
+        index = self.layout.slices[visit.number]
         plane = np.asarray(self.image.data[index])
         masks = stack.masks_of(options.mask, self.layout, options.rgb)
         size = tuple(self.manifest["kernel_size"])
         mask = stack.mask_of(masks, self.layout, index)
         options = dataclasses.replace(options, kernel_size=size, channel_axis=None, mask=mask)
         try:
-            return (yield from stack.fit(plane, options, number))
+            return (
+                yield from stack.fit(
+                    plane, options, visit.number, kernels=self._kernels(visit), follow=visit.follow
+                )
+            )
         except (InvalidInput, Diverged) as error:
             return stack.untouched(plane, size, str(error))
+
+    @functools.cached_property
+    def _first(self) -> dict[int, int]:
+        """Unit of each slice that others have their kernel from: its first visit."""
+        return {visit.number: unit for unit, visit in reversed(list(enumerate(self.visits)))}
+
+    def _kernels(self, visit: Visit) -> list[npt.NDArray[np.floating]]:
+        """Kernels that a visit starts from; none if it finds its own."""
+        if self.options.kernel_mode != "each" and stack.holds_kernel(self.options):
+            return [stack.known_kernel(self.options.kernel)]
+        found = [self._handed_on(source) for source in visit.sources]
+        return [kernel for kernel in found if kernel is not None]
+
+    def _handed_on(self, number: int) -> npt.NDArray[np.floating] | None:
+        """Kernel of a slice; where it could not be deblurred, the one that it would have followed."""
+        while True:
+            unit = self._first[number]
+            visit = self.visits[unit]
+            if self.units.report(unit)["steps"] > 0:
+                return self.units.member(unit, "kernel")
+            if not visit.follow:
+                return None
+            (number,) = visit.sources
 
     def keep(self, number: int, result: Result) -> None:
         """Put a finished unit on the disk.
@@ -144,6 +196,7 @@ def prepare(
     resume: bool = False,
     threads: int | None = None,
     identity: dict[str, Any] | None = None,
+    advice: Advice | None = None,
 ) -> Job:
     """Begin a job, or go on with the one that is in the folder.
 
@@ -161,6 +214,8 @@ def prepare(
         last digits of a result follow from it.
     identity : dict, optional
         As `identities.identity` makes it of input and options, if that is known already.
+    advice : Advice, optional
+        What users are told to do; by default what they do in the shell.
 
     Raises
     ------
@@ -171,22 +226,23 @@ def prepare(
         If the folder cannot be written to.
     """
     now = identity or identities.identity(image.path, options)
+    advice = advice or Advice()
     layout = layout_of(tuple(image.data.shape), options.rgb, options.channel_axis)
-    lock = _locked(folder)
+    lock = _locked(folder, advice)
     try:
         before = _manifest(folder)
         if before is not None and resume:
-            remedy = "use the same settings, choose another --output, or delete that folder to begin anew"
+            remedy = f"use the same settings, {advice.elsewhere}, or delete that folder to begin anew"
             identities.refuse_differences(folder, before, now, remedy)
         elif before is not None and (kept := len(Units(folder, "").present())):
             raise InvalidInput(
-                f"{folder} holds {kept} finished slice(s) of an earlier run; go on with it by --resume, or "
-                "delete that folder to begin anew"
+                f"{folder} holds {kept} finished slice(s) of an earlier run; to go on with it "
+                f"{advice.again}, or delete that folder to begin anew"
             )
         manifest = before if before is not None and resume else _begun(image, options, layout, threads, now)
         if manifest is not before:
-            _write_manifest(folder, manifest, options)
-        job = Job(folder, image, options, layout, manifest, Units(folder, _key(manifest)), lock=lock)
+            _write_manifest(folder, manifest, options, advice)
+        job = Job(folder, image, options, layout, manifest, Units(folder, _key(manifest), advice), lock=lock)
         _take_up(job)
     except BaseException:
         lock.release()
@@ -239,11 +295,14 @@ def _begun(
         "threads": options.threads or threads or torch.get_num_threads(),
         "versions": _versions(options),
     }
-    if layout.leading and options.kernel_mode == "each":
+    if layout.leading:
         masks = stack.masks_of(options.mask, layout, options.rgb)
         setting = stack.setting_of(image.data, layout, masks, options)
         manifest["kernel_size"] = list(setting.kernel_size)
         manifest["kernel_size_reason"] = setting.kernel_size_reason
+        if options.kernel_mode != "each":
+            visits = stack.visits_of(image.data, layout, masks, options)
+            manifest["visits"] = [[visit.number, list(visit.sources), visit.follow] for visit in visits]
     return manifest
 
 
@@ -286,7 +345,7 @@ def _key(manifest: dict[str, Any]) -> str:
     return json.dumps({name: manifest[name] for name in ("input", "options", "arrays")}, sort_keys=True)
 
 
-def _locked(folder: Path) -> Any:
+def _locked(folder: Path, advice: Advice) -> Any:
     """Make the folder and take it for this process.
 
     Raises
@@ -298,7 +357,8 @@ def _locked(folder: Path) -> Any:
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / "lock")
+    # of the process, not of one thread: in napari a run that waits may be given up by another one
+    lock = FileLock(folder / "lock", thread_local=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
@@ -306,7 +366,7 @@ def _locked(folder: Path) -> Any:
         raise InvalidInput(f"another run is at work on {folder}; wait for it, or stop it") from None
     except OSError as error:
         raise StorageFailed(
-            f"cannot write to {folder}: {error.strerror or error}; choose another --output"
+            f"cannot write to {folder}: {error.strerror or error}; {advice.elsewhere}"
         ) from error
     with contextlib.suppress(OSError):  # left by a run that was killed
         for part in folder.glob(".*.part"):
@@ -334,7 +394,7 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def _write_manifest(folder: Path, manifest: dict[str, Any], options: Options) -> None:
+def _write_manifest(folder: Path, manifest: dict[str, Any], options: Options, advice: Advice) -> None:
     """Write what was settled, and the arrays among the options; the manifest last.
 
     Raises
@@ -350,5 +410,5 @@ def _write_manifest(folder: Path, manifest: dict[str, Any], options: Options) ->
             part.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise StorageFailed(
-            f"cannot write to {folder}: {error.strerror or error}; make room, then try again"
+            f"cannot write to {folder}: {error.strerror or error}; make room, or {advice.elsewhere}"
         ) from error

@@ -11,6 +11,7 @@ from napari_vdip import files
 from napari_vdip.errors import InvalidInput
 from napari_vdip.fitsfile import write_fits
 from napari_vdip.jobs import identity as identities
+from napari_vdip.jobs.growing import Growing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,20 +19,34 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_vdip.imagefile import ImageFile
+    from napari_vdip.imagefile import Form, ImageFile
     from napari_vdip.jobs.job import Job
     from napari_vdip.result import Result
 
     Array = npt.NDArray[Any]
 
-# The last one only for a FITS frame: all in one, with its header.
-OUTPUTS = ("_deblurred.tif", "_kernel.tif", "_uncertainty.tif", "_report.json", "_deblurred.fits")
+_OUTPUTS = ("_deblurred", "_kernel", "_uncertainty")
+_ENDINGS = {"tiff": ".tif", "ome-zarr": ".ome.zarr"}
 _MEMBERS = ("image", "kernel", "uncertainty")
 
 
-def outputs_of(folder: Path, stem: str) -> list[Path]:
-    """Files that are written for an input; the last one for a FITS frame only."""
-    return [folder / f"{stem}{ending}" for ending in OUTPUTS]
+def outputs_of(folder: Path, stem: str, form: Form = "tiff") -> list[Path]:
+    """Files that are written for an input; the last one, which holds all, for a FITS frame only."""
+    images = [folder / f"{stem}{name}{_ENDINGS[form]}" for name in _OUTPUTS]
+    return [*images, folder / f"{stem}_report.json", folder / f"{stem}_deblurred.fits"]
+
+
+def growing(job: Job, stem: str, form: Form) -> Growing | None:
+    """Results that are written as they come, in a form that can be; None for TIFF.
+
+    Raises
+    ------
+    InvalidInput
+        If the axes of the input do not fit into OME-Zarr.
+    """
+    if form == "tiff":
+        return None
+    return Growing(job, _MEMBERS, [path.name for path in outputs_of(job.folder, stem, form)[:3]])
 
 
 def write_report(path: Path, image: ImageFile, report: Mapping[str, Any]) -> None:
@@ -42,7 +57,7 @@ def write_report(path: Path, image: ImageFile, report: Mapping[str, Any]) -> Non
         part.write_text(text + "\n", encoding="utf-8")
 
 
-def already_done(folder: Path, stem: str, now: Mapping[str, Any]) -> bool:
+def already_done(folder: Path, stem: str, now: Mapping[str, Any], form: Form = "tiff") -> bool:
     """Whether the results are there, whole, and follow from the same input and settings.
 
     Parameters
@@ -53,13 +68,15 @@ def already_done(folder: Path, stem: str, now: Mapping[str, Any]) -> bool:
         Of their names.
     now : mapping
         As `identities.identity` makes it.
+    form : {"tiff", "ome-zarr"}
+        Of the images.
 
     Raises
     ------
     InvalidInput
         If they are there but follow from other settings or another input.
     """
-    *paths, told, _ = outputs_of(folder, stem)
+    *paths, told, _ = outputs_of(folder, stem, form)
     try:
         report = json.loads(told.read_text(encoding="utf-8"))
         job = report["job"]
@@ -87,6 +104,7 @@ def write(
     *,
     partial: Mapping[int, Result] | None = None,
     extra: Mapping[str, Any] | None = None,
+    grown: Growing | None = None,
 ) -> tuple[list[Path], dict[str, Any]]:
     """Write the results of a job; what is neither done nor among the partial ones is NaN.
 
@@ -98,9 +116,11 @@ def write(
     stem : str
         Of their names.
     partial : mapping, optional
-        Results of units that were stopped on the way, by number.
+        Results of units that were stopped on the way, by unit.
     extra : mapping, optional
         What else the report shall tell; ``options`` in it go on top of those of the job.
+    grown : Growing, optional
+        As `growing` made it; images are written as TIFF without.
 
     Returns
     -------
@@ -121,14 +141,11 @@ def write(
     if job.by_slices and all(told["steps"] == 0 for told in report["slices"]):
         raise InvalidInput(f"no slice can be deblurred; the first one: {report['slices'][0]['stop_reason']}")
     *paths, told, whole = outputs_of(folder, stem)
-    name = json.dumps([job.manifest[key] for key in ("input", "options", "arrays")], sort_keys=True)
-    for path, member in zip(paths, _MEMBERS, strict=False):
-        shape = _shape(job, partial, member)
-        if member != "kernel" and job.by_slices and _in_order(job):
-            planes = _planes(job, partial, member, shape[len(job.layout.leading) :])
-            files.write_planes(path, planes, shape, job.image, name)
-        else:
-            files.write(path, _gathered(job, partial, member, shape), job.image, name)
+    if grown is None:
+        _write_tiffs(job, paths, partial)
+    else:
+        paths = grown.finish(folder, partial)
+    paths += _write_kernel_grid(job, folder, stem, partial)
     report |= {key: value for key, value in extra.items() if key != "options"}
     report["options"] = job.options.as_dict() | extra.get("options", {})
     checksums = {path.name: identities.checksum(path) for path in paths}
@@ -144,16 +161,55 @@ def write(
     return paths, report
 
 
+def _write_tiffs(job: Job, paths: list[Path], partial: Mapping[int, Result]) -> None:
+    """Write deblurred image, kernel and uncertainty."""
+    name = json.dumps([job.manifest[key] for key in ("input", "options", "arrays")], sort_keys=True)
+    for path, member in zip(paths, _MEMBERS, strict=False):
+        shape = _shape(job, partial, member)
+        if member != "kernel" and job.by_slices and _in_order(job):
+            planes = _planes(job, partial, member, shape[len(job.layout.leading) :])
+            files.write_planes(path, planes, shape, job.image, name)
+        else:
+            files.write(path, _gathered(job, partial, member, shape), job.image, name)
+
+
+def _write_kernel_grid(job: Job, folder: Path, stem: str, partial: Mapping[int, Result]) -> list[Path]:
+    """Write the kernels of a frame's parts, (rows, columns, Kh, Kw), where there are such."""
+    if job.by_slices:
+        return []
+    kernels = partial[0].kernel_grid if 0 in partial else job.units.kernel_grid(0)
+    if kernels is None:
+        return []
+    path = folder / f"{stem}_kernel_grid.tif"
+    files.write(path, kernels)
+    return [path]
+
+
 def _report(job: Job, partial: Mapping[int, Result]) -> dict[str, Any]:
     """Report of the whole from those of its units."""
-    reports = {number: job.units.report(number) for number in job.done}
-    reports |= {number: result.report for number, result in partial.items()}
+    units = {unit: job.units.report(unit) for unit in sorted(job.done)}
+    return report_of(job, units | {unit: result.report for unit, result in partial.items()})
+
+
+def report_of(job: Job, units: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+    """Make the report of the whole from those of its units, of which later ones count more."""
     if not job.by_slices:
-        return reports[0]
+        return units[0]
     from napari_vdip import stack  # torch, which is not needed to see that all is done
 
-    report = stack.joined_report(dict(sorted(reports.items())), job.total)
-    return report | {"kernel_size_reason": job.manifest["kernel_size_reason"]}
+    reports = {job.visits[unit].number: report for unit, report in units.items()}
+    report = stack.joined_report(dict(sorted(reports.items())), len(job.final))
+    done = len(job.finished)
+    return report | {
+        "steps": sum(told["steps"] for told in units.values()),
+        "seconds": round(sum(told["seconds"] for told in units.values()), 3),
+        "partial": done < len(job.final),
+        "stop_reason": "finished"
+        if done == len(job.final)
+        else f"stopped with {done} of {len(job.final)} slices done",
+        "kernel_size_reason": job.manifest["kernel_size_reason"],
+        "kernel_from": sorted({visit.number for visit in job.visits if not visit.sources}),
+    }
 
 
 def _shape(job: Job, partial: Mapping[int, Result], member: str) -> tuple[int, ...]:
@@ -171,14 +227,16 @@ def _in_order(job: Job) -> bool:
 
 
 def _planes(job: Job, partial: Mapping[int, Result], member: str, shape: tuple[int, ...]) -> Iterator[Array]:
-    """Give the units' planes one after the other."""
-    for number in range(job.total):
-        if number in partial:
-            yield getattr(partial[number], member)
-        elif number in job.done:
-            yield job.units.member(number, member)
-        else:
+    """Give the slices' planes one after the other, each by its latest visit."""
+    latest = {job.visits[unit].number: unit for unit in [*sorted(job.done), *partial]}
+    for number in range(len(job.final)):
+        unit = latest.get(number)
+        if unit is None:
             yield np.full(shape, np.nan, np.float32)
+        elif unit in partial:
+            yield getattr(partial[unit], member)
+        else:
+            yield job.units.member(unit, member)
 
 
 def _gathered(job: Job, partial: Mapping[int, Result], member: str, shape: tuple[int, ...]) -> Array:

@@ -43,8 +43,15 @@ def run(job: Job) -> Generator[Step, None, None]:
     VdipError
         As `Job.fit` and `Job.keep`.
     """
+    from napari_vdip import stack  # torch, which those who import this module may not need
+
     todo, started = job.missing, time.perf_counter()
-    for place, number in enumerate(todo):
+    costs = [stack.cost_of(visit, job.options) for visit in job.visits]
+    total, ahead = sum(steps for steps, _ in costs), sum(costs[number][1] for number in todo)
+    over = 0.0
+    for number in todo:
+        steps, cost = costs[number]
+        before = total - sum(costs[other][0] for other in job.missing)
         fit = job.fit(number)
         while True:
             try:
@@ -54,14 +61,16 @@ def run(job: Job) -> Generator[Step, None, None]:
                 break
             if job.total > 1:
                 elapsed = time.perf_counter() - started
-                share = (place + progress.step / progress.steps) / len(todo)
+                part = progress.step / progress.steps
+                share = (over + part * cost) / ahead
                 progress = replace(
                     progress,
-                    step=(job.total - len(todo) + place) * progress.steps + progress.step,
-                    steps=job.total * progress.steps,
-                    slice_index=number,
-                    slices=job.total,
+                    step=max(1, before + int(part * steps + 1e-6)),
+                    steps=total,
+                    slice_index=job.visits[number].number,
+                    slices=len(job.final),
                     seconds=elapsed,
                     seconds_left=elapsed / share - elapsed,
                 )
             yield Step(number, progress)
+        over += cost

@@ -11,6 +11,7 @@ import hashlib
 import json
 import zipfile
 import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,10 +27,27 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
+MANIFEST = "job.json"  # what a job is, beside its units
 _COLUMNS = tuple(item.name for item in dataclasses.fields(History))
 _CHECKSUM = "sha256"
 # all that numpy and zipfile raise on bytes that are not what was written
 _DAMAGE = (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What users are told to do, by whoever runs a job.
+
+    Attributes
+    ----------
+    again : str
+        How an earlier run is gone on with.
+    elsewhere : str
+        How another folder is chosen.
+    """
+
+    again: str = "run the same command with --resume"
+    elsewhere: str = "choose another --output"
 
 
 class Units:
@@ -41,11 +59,13 @@ class Units:
         Folder that holds them; it must exist.
     key : str
         Of the job: a unit of another job is not taken for one of this.
+    advice : Advice
     """
 
-    def __init__(self, folder: Path, key: str) -> None:
+    def __init__(self, folder: Path, key: str, advice: Advice | None = None) -> None:
         self._folder = folder
         self._key = key
+        self._advice = advice or Advice()
 
     def path(self, number: int) -> Path:
         """File of a unit."""
@@ -70,6 +90,8 @@ class Units:
             "report": _bytes(json.dumps(result.report)),
             **{name: getattr(result.history, name) for name in _COLUMNS},
         }
+        if result.kernel_grid is not None:
+            members["kernel_grid"] = result.kernel_grid
         members[_CHECKSUM] = _bytes(self._digest(members))
         try:
             with files.atomic(self.path(number)) as part, part.open("wb") as file:
@@ -77,7 +99,7 @@ class Units:
         except OSError as error:
             raise StorageFailed(
                 f"slice {number} could not be kept in {self._folder}: {error.strerror or error}; what was "
-                "finished before stays: make room, then run the same command with --resume"
+                f"finished before stays: make room, then {self._advice.again}"
             ) from error
 
     def read(self, number: int) -> Result | None:
@@ -92,7 +114,8 @@ class Units:
             return None
         if not whole:
             return None
-        return Result(members["image"], members["uncertainty"], members["kernel"], history, report)
+        arrays = (members["image"], members["uncertainty"], members["kernel"])
+        return Result(*arrays, history, report, kernel_grid=members.get("kernel_grid"))
 
     def member(self, number: int, name: str) -> Array:
         """Read one array of a unit, held to the checksum that the archive itself keeps of each.
@@ -107,9 +130,25 @@ class Units:
                 return np.asarray(archive[name])
         except _DAMAGE as error:
             raise StorageFailed(
-                f"{self.path(number)} cannot be read any more: {error}; run the same command with --resume, "
-                "which does that slice again"
+                f"{self.path(number)} cannot be read any more: {error}; {self._advice.again}: that slice is "
+                "done again then"
             ) from error
+
+    def kernel_grid(self, number: int) -> Array | None:
+        """Read the kernels of a frame's parts; None where there is one kernel.
+
+        Raises
+        ------
+        StorageFailed
+            As `member`.
+        """
+        try:
+            with np.load(self.path(number), allow_pickle=False) as archive:
+                if "kernel_grid" not in archive.files:
+                    return None
+        except _DAMAGE:
+            pass
+        return self.member(number, "kernel_grid")
 
     def report(self, number: int) -> dict[str, Any]:
         """Read the report of a unit."""
