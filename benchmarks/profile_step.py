@@ -36,8 +36,9 @@ _WEIGHTS = 10_000  # flat tensors of at least that many values are the generator
 def group_of(name: str, shapes: Sequence[Any]) -> str:
     """Name the group of an operator, by its name and the shapes of its inputs."""
     sizes = [tuple(shape) for shape in shapes if isinstance(shape, list | tuple)]
-    if "convolution" in name and any(shape in ((1, 1, 11, 1), (1, 1, 1, 11)) for shape in sizes):
-        return SSIM
+    squares = [len(shape) > 1 and shape[-1] == shape[-2] > 1 for shape in sizes[:2]]
+    if name.endswith(("::mm", "::bmm")) and any(squares):
+        return SSIM  # products of the maps with a banded matrix
     for group, names in GROUPS:
         if any(part in name for part in names):
             return group

@@ -40,7 +40,7 @@ def command(*words: object, cwd: Path | None = None) -> subprocess.CompletedProc
     )
 
 
-def fake_fit(image: np.ndarray, options: object, number: int = 0):
+def fake_fit(image: np.ndarray, options: object, number: int = 0, **_kernels: object):
     """Stand in for the solver where only what the shell does with its result matters."""
     history = History(*(np.zeros(1) for _ in range(5)))
     report = {"stop_reason": "stopped at step 1 of 2", "warnings": [], "findings": []}

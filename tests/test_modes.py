@@ -76,7 +76,7 @@ def test_progress_of_a_shared_kernel(stack):
         assert progress.seconds_left >= 0
         assert progress.result.report["partial"] == (progress.step < progress.steps)
     assert steps == sorted(steps)
-    assert steps[-1] == progress.steps == 38 + 3 * 8
+    assert steps[-1] == progress.steps == 38 + 4 + 3 * 8
     assert list(dict.fromkeys(seen)) == [2, 0, 1, 3]
 
 

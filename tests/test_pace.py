@@ -12,7 +12,7 @@ from napari_vdip.result import History, Result
 def result_of(shape, **changed):
     """Make the result of a fit of 200 steps in 10 s."""
     options = Options(preset="fast", threads=2, **changed.pop("options", {}))
-    report = {"steps": 200, "seconds": 10.0, "kernel_size": [17, 17], **changed}
+    report = {"steps": 200, "seconds": 10.0, "kernel_size": [17, 17], "kernel_draws": 0, **changed}
     report = {"device": "cpu (some name, 2 threads)"} | report
     image = np.zeros(shape, np.float32)
     nothing = History(*(np.zeros(0),) * 5)
@@ -33,7 +33,7 @@ def test_the_steps_are_those_of_a_fit():
 
 
 def test_what_took_ten_seconds_takes_ten_seconds_again():
-    options = Options(preset="fast", threads=2, iterations=170)
+    options = Options(preset="fast", threads=2, iterations=170, kernel_draws=0)
     speeds = pace.measured(result_of((100, 50)))
     assert list(speeds) == ["fast cpu 2"]
     assert pace.estimate((100, 50), options, "cpu", speeds) == pytest.approx(10)
@@ -41,8 +41,19 @@ def test_what_took_ten_seconds_takes_ten_seconds_again():
     assert pace.estimate((6, 100, 50), options, "cpu", speeds) == pytest.approx(60)
 
 
+def test_the_other_kernels_at_the_end_take_their_time():
+    without, three = (seconds((100, 50), kernel_draws=draws) for draws in (0, 3))
+    assert three - without == pytest.approx(without * 3 * pace.DRAW_COST / 208)
+    assert seconds((100, 50), kernel=np.ones((5, 5))) == without  # a known kernel has no other
+    told = {"steps": 208, "kernel_draws": 3, "options": {"kernel_draws": 3}}
+    again = pace.estimate(
+        (100, 50), Options(preset="fast", threads=2, kernel_draws=3), "cpu", pace.measured(result_of((100, 50), **told))
+    )
+    assert again == pytest.approx(10)
+
+
 def test_a_fit_that_began_at_half_the_size_tells_the_same_speed():
-    options = Options(preset="fast", threads=2, kernel_size=31)
+    options = Options(preset="fast", threads=2, kernel_size=31, kernel_draws=0)
     speeds = pace.measured(result_of((100, 100), steps=pace.steps_of(options), kernel_size=[31, 31]))
     assert pace.estimate((100, 100), options, "cpu", speeds) == pytest.approx(10)
     plain = pace.measured(result_of((100, 100), steps=pace.steps_of(options), kernel_size=[27, 27]))
@@ -120,5 +131,5 @@ def test_what_is_learnt_is_the_speed_without_the_search():
     free = pace.measured(result_of((100, 50)))
     found = pace.measured(result_of((100, 50), kernel_family="gaussian"))
     assert found["fast cpu 2"] < free["fast cpu 2"]
-    options = Options(preset="fast", threads=2, iterations=170, kernel_family="gaussian")
+    options = Options(preset="fast", threads=2, iterations=170, kernel_family="gaussian", kernel_draws=0)
     assert pace.estimate((100, 50), options, "cpu", found) == pytest.approx(10)

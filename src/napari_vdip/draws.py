@@ -37,7 +37,7 @@ def kernel_std(
     Yields
     ------
     int
-        How many are done.
+        How many are done; after the last one it returns.
 
     Returns
     -------
@@ -47,16 +47,18 @@ def kernel_std(
     with torch.no_grad():
         spread = KernelSpread(program)
         if moved:
-            for number, kernel in enumerate(moved[:draws], 1):
+            for number, kernel in enumerate(moved[:draws]):
+                if number > 0:
+                    yield number
                 spread.add(torch.as_tensor(kernel, device=spread.y.device), 1.0)
-                yield number
         else:
             random = torch.Generator().manual_seed(seed)
             still = spread.drawn(None)
-            for number in range(1, draws + 1):
+            for number in range(draws):
+                if number > 0:
+                    yield number
                 noise = torch.randn(spread.y.shape, generator=random).to(spread.y.device)
                 other = (spread.kernel + spread.drawn(noise) - still).clamp_min(0.0)
                 spread.add(other / other.sum(), 1.0 / draws)
-                yield number
         std: FloatArray = spread.total.sqrt().cpu().numpy()
     return std

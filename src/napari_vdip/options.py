@@ -319,6 +319,11 @@ class Options:
         instrument = self.numerical_aperture is not None or self.aperture_diameter is not None
         return self.kernel_family or ("pupil" if instrument else KINDS[self.kind].kernel_family)
 
+    @property
+    def polishes(self) -> bool:
+        """Whether method and preset have a polish: with it, a kernel from elsewhere can be applied."""
+        return self.method_used in ("sparse", "extreme") and PRESETS[self.preset].polish_steps > 0
+
     def as_dict(self) -> dict[str, Any]:
         """Values by name, JSON-ready; of an array only its shape is told."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 # and 0.98 s a step). Nothing is measured for other devices: no guess for them.
 _FIRST_GUESS = {"fast": 2.0e-6, "balanced": 2.0e-6, "best": 2.0e-6, "paper": 1.5e-5}
 _GUESSED_CORES = 4
-# Time of a step of the polish, and of a question to the evidence, in steps of a fit
-# (docs/benchmarks/stacks.md).
+# Time of a step of the polish, of another kernel tried at the end, and of a question to the evidence, in
+# steps of a fit (docs/benchmarks/stacks.md, levin.md).
 POLISH_COST = 0.28
+DRAW_COST = 3.3
 _QUESTION = 1.6
 # Questions: a kernel of a family on its own; near its neighbour's, each of which takes half as long; and
 # about the scale of the prior where no network is fitted. They are asked about so many pixels at the most.
@@ -75,6 +76,11 @@ def steps_of(options: Options) -> int:
     total, polish = preset.schedule(options.iterations, options.method_used)
     fit = preset.prefit_steps[options.method_used] + total - polish
     return fit * (preset.starts if polish > 0 else 1) + polish
+
+
+def draws_of(options: Options) -> int:
+    """Count the other kernels that are tried at the end of a fit which finds its kernel."""
+    return options.kernel_draws if options.polishes and options.kernel is None else 0
 
 
 def key_of(preset: str, device: str, threads: int | None) -> str:
@@ -141,12 +147,7 @@ def _frame_work(shape: Size, options: Options) -> float:
     pixels = math.prod(shape)
     kernels = _kernels(options)
     cut = pixels > WHOLE if options.tile is None else options.tile < max(shape)
-    preset = PRESETS[options.preset]
-    if (
-        not (cut or kernels > 1)
-        or options.method_used not in ("sparse", "extreme")
-        or not preset.polish_steps
-    ):
+    if not (cut or kernels > 1) or not options.polishes:
         return _fit_work(shape, options)
     side = CROP if options.tile is None or kernels > 1 else options.tile
     crop = (min(shape[0], side), min(shape[1], side))
@@ -169,7 +170,8 @@ def _fit_work(shape: Size, options: Options) -> float:
         size = (size, size) if isinstance(size, int) else size
         halves = _steps_at_halves(size, shape, options.as_dict())
     questions = _FAMILY[options.family_used] * _QUESTION * min(pixels, _ASKED)
-    return (steps_of(options) + halves) * pixels + questions
+    draws = draws_of(options) * DRAW_COST
+    return (steps_of(options) + halves + draws) * pixels + questions
 
 
 def _near_work(pixels: int, options: Options, follow: bool, share: float = 1.0) -> float:
@@ -183,8 +185,7 @@ def _steps_at_halves(kernel_size: Size, shape: Size, options: Mapping[str, Any])
     """Work of looking for a large kernel at reduced sizes, in steps at full size."""
     names = ("preset", "method", "kind", "kernel_family", "iterations")
     chosen = Options(**{name: options[name] for name in names})
-    polished = chosen.method_used in ("sparse", "extreme") and PRESETS[chosen.preset].polish_steps > 0
-    if not polished or chosen.family_used != "free":
+    if not chosen.polishes or chosen.family_used != "free":
         return 0.0
     return work_of_halves(kernel_size, shape) * steps_of(Options.from_keywords(chosen, preset="fast"))
 
@@ -214,11 +215,12 @@ def measured(result: Result) -> dict[str, float]:
         return {}
     layout = layout_of(result.image.shape, options["rgb"], options["channel_axis"])
     key = key_of(options["preset"], report["device"].split()[0], options["threads"])
-    steps = float(report["steps"])
+    slices = len(report.get("slices", [0]))
+    steps = report["steps"] + slices * report["kernel_draws"] * DRAW_COST
     if options["kernel"] is None:
         height, width = report["kernel_size"]
         halves = _steps_at_halves((height, width), layout.spatial_shape, options)
-        steps += math.prod(layout.leading_shape) * halves
-    pixels, slices = math.prod(layout.spatial_shape), len(report.get("slices", [0]))
+        steps += slices * halves
+    pixels = math.prod(layout.spatial_shape)
     questions = slices * _FAMILY[report.get("kernel_family", "free")]
     return {key: report["seconds"] / (steps * pixels + questions * _QUESTION * min(pixels, _ASKED))}

@@ -201,14 +201,9 @@ def polish_steps(options: Options) -> int:
     return min(PRESETS[options.preset].polish_steps, options.iterations or 1_000_000)
 
 
-def can_polish(options: Options) -> bool:
-    """Whether there is a prior, and a preset, to deblur with a kernel from elsewhere."""
-    return options.method_used in ("sparse", "extreme") and PRESETS[options.preset].polish_steps > 0
-
-
 def check_polished(options: Options, asked: str) -> None:
-    """Raise InvalidOption unless `can_polish`."""
-    if not can_polish(options):
+    """Raise InvalidOption unless there is a polish."""
+    if not options.polishes:
         raise InvalidOption(
             f"{asked} needs a method and a preset with a polish; preset={options.preset!r} with "
             f"method={options.method_used!r} has none; use preset='balanced' with method='sparse'"
@@ -273,6 +268,7 @@ def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[P
         done_before, times = (0, [(0, 0.0)]) if before is None else (before.step, [(0, before.seconds)])
         with _threads(threads):
             fits = _started(frame, setting, seed)
+            draws = _draws(fits.program.polish, setting)
         while fits.done < fits.steps:
             stage = STAGES[fits.stage()] + fits.words()
             # The number of threads belongs to torch, not to this fit: it is set only while torch works.
@@ -287,7 +283,7 @@ def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[P
             progress = Progress(
                 stage=stage,
                 step=done_before + fits.done,
-                steps=done_before + fits.steps,
+                steps=done_before + fits.steps + draws,
                 slice_index=0,
                 slices=1,
                 seconds=seconds,
@@ -299,7 +295,7 @@ def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[P
             started += time.perf_counter() - left
         if not np.isfinite(result.image).all():
             raise Diverged("the fit ended without finite values; try another seed, or preset='paper'")
-        if _kernel_is_uncertain(fits, setting):
+        if draws:
             result = yield from _with_kernel_std(fits, frame, setting, seed, times, progress)
         return result
 
@@ -318,7 +314,7 @@ def _from_half(
         The last one of the start that goes on, with the time and steps of all.
     """
     shape = (frame.y.shape[1], frame.y.shape[2])
-    unknown = setting.kernel is None and setting.near is None and can_polish(setting.options)
+    unknown = setting.kernel is None and setting.near is None and setting.options.polishes
     if not unknown or not pace.begins_small(setting.kernel_size, shape):
         return None
     smaller = replace(setting, kernel_size=pace.half_size(setting.kernel_size), keep_network=False)
@@ -354,10 +350,14 @@ def _which(number: int, count: int) -> str:
     return f"start {number + 1} of {count}: " if count > 1 else ""
 
 
-def _kernel_is_uncertain(fits: Starts, setting: Setting) -> bool:
-    """Whether the kernel was found in this image, by a fit whose polish can be asked what it does."""
-    found = bool(setting.kernel_moved) or (setting.kernel is None and setting.near is None)
-    return fits.program.polish > 0 and found and setting.options.kernel_draws > 0
+def _draws(polish: int, setting: Setting) -> int:
+    """Count the other kernels to be tried at the end: of one found in this image, by a fit with a polish."""
+    wanted = setting.options.kernel_draws
+    if polish == 0:
+        return 0
+    if setting.kernel_moved:
+        return min(wanted, len(setting.kernel_moved))
+    return wanted if setting.kernel is None and setting.near is None else 0
 
 
 def _with_kernel_std(
@@ -368,25 +368,29 @@ def _with_kernel_std(
     times: list[tuple[int, float]],
     reached: Progress,
 ) -> Generator[Progress, None, Result]:
-    """Add the kernel's own uncertainty to a result."""
-    threads, wanted = setting.options.threads, setting.options.kernel_draws
-    if setting.kernel_moved:
-        wanted = min(wanted, len(setting.kernel_moved))
+    """Add the kernel's own uncertainty to a result; each other kernel counts as a step."""
+    threads, wanted = setting.options.threads, _draws(fits.program.polish, setting)
     draws = kernel_std(fits.program, setting.kernel_moved, wanted, seed)
-    begun = time.perf_counter()
-    while True:
+    begun, done = time.perf_counter(), 0
+    while done < wanted:
         with _threads(threads):
             try:
                 done = next(draws)
             except StopIteration as end:
-                fits.kernel_std, fits.draws = end.value, wanted
-                break
-        seconds = reached.seconds + time.perf_counter() - begun
-        left = (time.perf_counter() - begun) / done * (wanted - done)
-        stage = f"other kernels, {done} of {wanted}"
-        yield replace(reached, stage=stage, seconds=seconds, seconds_left=left)
-    times.append((fits.done, reached.seconds + time.perf_counter() - begun))
-    return _read_out(fits, frame, setting, seed, times)
+                done, fits.kernel_std, fits.draws = wanted, end.value, wanted
+                times.append((fits.done, reached.seconds + time.perf_counter() - begun))
+                reached = replace(reached, result=_read_out(fits, frame, setting, seed, times))
+        over = time.perf_counter() - begun
+        left = time.perf_counter()
+        yield replace(
+            reached,
+            stage=f"other kernels, {done} of {wanted}",
+            step=reached.step + done,
+            seconds=reached.seconds + over,
+            seconds_left=over / done * (wanted - done),
+        )
+        begun += time.perf_counter() - left
+    return reached.result
 
 
 def _with_family(setting: Setting, frame: arrays.Frame) -> Setting:
@@ -444,9 +448,9 @@ def _starts(polish: int, setting: Setting) -> int:
 
 
 def steps_of(plan: Plan, setting: Setting) -> int:
-    """Count the steps of all starts."""
+    """Count the steps of all starts, and the other kernels at the end."""
     fit = plan.prefit + plan.bound + plan.ssim + plan.profile
-    return _starts(plan.polish, setting) * fit + plan.polish
+    return _starts(plan.polish, setting) * fit + plan.polish + _draws(plan.polish, setting)
 
 
 def _without_networks(program: Any, setting: Setting) -> None:

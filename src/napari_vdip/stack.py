@@ -191,8 +191,12 @@ def _own_setting(
 def cost_of(visit: modes.Visit, options: Options) -> tuple[int, float]:
     """Count the steps of a turn, and tell their time in steps of a fit."""
     if visit.sources or (holds_kernel(options) and options.kernel_mode != "each"):
-        return polish_steps(options), polish_steps(options) * pace.POLISH_COST
-    return pace.steps_of(options), float(pace.steps_of(options))
+        draws = pace.draws_of(options) if visit.follow and options.family_used != "free" else 0
+        steps, time_ = polish_steps(options), polish_steps(options) * pace.POLISH_COST
+    else:
+        draws = pace.draws_of(options)
+        steps, time_ = pace.steps_of(options), float(pace.steps_of(options))
+    return steps + draws, time_ + draws * pace.DRAW_COST
 
 
 def _overall(costs: list[tuple[int, float]], turn: int, progress: Progress) -> tuple[int, int, float]:

@@ -22,7 +22,6 @@ from napari_vdip.pace import CROP, TILE, WHOLE
 from napari_vdip.result import History, Progress, Result
 from napari_vdip.solve import (
     Setting,
-    can_polish,
     check_polished,
     contrast_of,
     frame_of,
@@ -183,7 +182,7 @@ def plan_for(
     if (
         kernels is None
         and options.tile is None
-        and (not can_polish(options) or (fits and math.prod(shape) <= WHOLE))
+        and (not options.polishes or (fits and math.prod(shape) <= WHOLE))
     ):
         return None
     most, most_crop = (
@@ -340,20 +339,23 @@ class _Job:
         window = (slice(top, top + height), slice(left, left + width))
         tiles_steps = len(plan.windows) * polish_steps(self.setting.options)
         begun = time.perf_counter() - self._started
-        fit = solve(plane[window], None if mask is None else mask[window], self.setting, self.seed)
+        # Only its kernel counts: how sure that is would be told of the crop alone.
+        setting = replace(self.setting, options=replace(self.setting.options, kernel_draws=0))
+        fit = solve(plane[window], None if mask is None else mask[window], setting, self.seed)
         while True:
             try:
                 progress = next(fit)
             except StopIteration as end:
                 part: Result = end.value
                 self._report = part.report
-                self._fit_steps += part.report["steps"]
+                self._fit_steps += progress.step
                 self._parts.append((begun, part.history))
                 return part
             crop = progress.result
             image, uncertainty = self._image.copy(), self._uncertainty.copy()
             image[window], uncertainty[window] = crop.image, crop.uncertainty
             report = crop.report | {
+                "options": self.setting.options.as_dict(),
                 "partial": True,
                 "tiles": _told(plan),
                 "stop_reason": f"stopped at the crop's step {progress.step} of {progress.steps}",
@@ -428,6 +430,7 @@ class _Job:
         complete = done > 1.0 - 1e-4
         uncertainty = np.where(complete if sure.ndim == 2 else complete[..., None], sure, np.float32(np.nan))
         report = self._report | {
+            "options": self.setting.options.as_dict(),
             "seed": self.seed,
             "noise_std": self.frame.noise_std * self.frame.scale,
             "steps": self._fit_steps + tiles * polish_steps(self.setting.options),
