@@ -64,9 +64,14 @@ def test_version_is_that_of_the_distribution():
 
 
 def test_idle_threads_of_torch_are_told_to_wait_quietly() -> None:
-    code = "import os, napari_vdip; print(os.environ['OMP_WAIT_POLICY'])"
-    for given, expected in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
-        env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    code = f"import os, napari_vdip; print(*[os.environ.get(name) for name in {names}])"
+    for given, expected in (
+        ({}, "PASSIVE 10000"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None"),
+        ({"GOMP_SPINCOUNT": "0"}, "PASSIVE 0"),
+    ):
+        env = {name: value for name, value in os.environ.items() if name not in names} | given
         done = subprocess.run(
             [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
         )

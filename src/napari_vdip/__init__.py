@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-# torch's idle OpenMP threads spin unless told not to. On a machine that has other work, a
-# viewer's for example, a fit then takes several times as long. It is read when torch is
-# loaded, hence here; a value of the user's own stays.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# torch's idle OpenMP threads spin for milliseconds unless told not to. On a machine that has other work,
+# a viewer's for example, a fit then takes several times as long; where they never spin, waking them
+# takes more time than their work (docs/benchmarks/levin.md). Both are read when torch is loaded, hence
+# here, the second by GNU's OpenMP alone; a value of the user's own stays.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
     from napari_vdip._napari.console import deblur_layer
