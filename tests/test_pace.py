@@ -12,7 +12,7 @@ from napari_vdip.result import History, Result
 def result_of(shape, **changed):
     """Make the result of a fit of 200 steps in 10 s."""
     options = Options(preset="fast", threads=2, **changed.pop("options", {}))
-    report = {"steps": 200, "seconds": 10.0, "kernel_size": [17, 17], "kernel_draws": 0, **changed}
+    report = {"steps": 200, "seconds": 10.0, "kernel_size": [17, 17], **changed}
     report = {"device": "cpu (some name, 2 threads)"} | report
     image = np.zeros(shape, np.float32)
     nothing = History(*(np.zeros(0),) * 5)
@@ -47,7 +47,10 @@ def test_the_other_kernels_at_the_end_take_their_time():
     assert seconds((100, 50), kernel=np.ones((5, 5))) == without  # a known kernel has no other
     told = {"steps": 208, "kernel_draws": 3, "options": {"kernel_draws": 3}}
     again = pace.estimate(
-        (100, 50), Options(preset="fast", threads=2, kernel_draws=3), "cpu", pace.measured(result_of((100, 50), **told))
+        (100, 50),
+        Options(preset="fast", threads=2, kernel_draws=3),
+        "cpu",
+        pace.measured(result_of((100, 50), **told)),
     )
     assert again == pytest.approx(10)
 

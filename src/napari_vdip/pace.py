@@ -216,7 +216,7 @@ def measured(result: Result) -> dict[str, float]:
     layout = layout_of(result.image.shape, options["rgb"], options["channel_axis"])
     key = key_of(options["preset"], report["device"].split()[0], options["threads"])
     slices = len(report.get("slices", [0]))
-    steps = report["steps"] + slices * report["kernel_draws"] * DRAW_COST
+    steps = report["steps"] + slices * report.get("kernel_draws", 0) * DRAW_COST
     if options["kernel"] is None:
         height, width = report["kernel_size"]
         halves = _steps_at_halves((height, width), layout.spatial_shape, options)

@@ -554,6 +554,7 @@ class TestCopied:
     def test_python_gives_the_same_result(self, viewer, opened, qtbot):
         _, widget = opened
         widget.threads.value = None  # the form then takes one less than all: the code has to say so
+        widget.kernel_family.value = "free"  # the search for a Gaussian takes long in many threads
         run(widget, qtbot)
         widget.image.value = viewer.layers["my cells"]
         code = self.copied(widget.copy_python)
