@@ -34,23 +34,23 @@ def test_the_steps_are_those_of_a_fit():
 
 def test_what_took_ten_seconds_takes_ten_seconds_again():
     options = Options(preset="fast", threads=2, iterations=170, kernel_draws=0)
-    speeds = pace.measured(result_of((100, 50)))
+    speeds = pace.measured(result_of((100, 100)))
     assert list(speeds) == ["fast cpu 2"]
-    assert pace.estimate((100, 50), options, "cpu", speeds) == pytest.approx(10)
-    assert pace.estimate((200, 50), options, "cpu", speeds) == pytest.approx(20)
-    assert pace.estimate((6, 100, 50), options, "cpu", speeds) == pytest.approx(60)
+    assert pace.estimate((100, 100), options, "cpu", speeds) == pytest.approx(10)
+    assert pace.estimate((200, 100), options, "cpu", speeds) == pytest.approx(20)
+    assert pace.estimate((6, 100, 100), options, "cpu", speeds) == pytest.approx(60)
 
 
 def test_the_other_kernels_at_the_end_take_their_time():
-    without, three = (seconds((100, 50), kernel_draws=draws) for draws in (0, 3))
+    without, three = (seconds((100, 100), kernel_draws=draws) for draws in (0, 3))
     assert three - without == pytest.approx(without * 3 * pace.DRAW_COST / 208)
-    assert seconds((100, 50), kernel=np.ones((5, 5))) == without  # a known kernel has no other
+    assert seconds((100, 100), kernel=np.ones((5, 5))) == without  # a known kernel has no other
     told = {"steps": 208, "kernel_draws": 3, "options": {"kernel_draws": 3}}
     again = pace.estimate(
-        (100, 50),
+        (100, 100),
         Options(preset="fast", threads=2, kernel_draws=3),
         "cpu",
-        pace.measured(result_of((100, 50), **told)),
+        pace.measured(result_of((100, 100), **told)),
     )
     assert again == pytest.approx(10)
 
@@ -64,9 +64,9 @@ def test_a_fit_that_began_at_half_the_size_tells_the_same_speed():
 
 
 def test_the_steps_of_all_slices_count_and_colours_do_not():
-    stack = pace.measured(result_of((4, 100, 50), steps=800, seconds=40.0))
-    assert stack["fast cpu 2"] == pytest.approx(10 / 200 / 5000)
-    colours = pace.measured(result_of((100, 50, 3), options={"rgb": True}))
+    stack = pace.measured(result_of((4, 100, 100), steps=800, seconds=40.0))
+    assert stack["fast cpu 2"] == pytest.approx(10 / 200 / 10_000)
+    colours = pace.measured(result_of((100, 100, 3), options={"rgb": True}))
     assert colours == pytest.approx(stack)
 
 
@@ -86,8 +86,8 @@ def test_nothing_is_claimed_about_a_device_that_was_never_measured():
 
 
 def test_a_run_of_a_few_steps_tells_nothing():
-    assert pace.measured(result_of((100, 50), steps=99)) == {}
-    assert pace.measured(result_of((100, 50), steps=0, seconds=0.0)) == {}
+    assert pace.measured(result_of((100, 100), steps=99)) == {}
+    assert pace.measured(result_of((100, 100), steps=0, seconds=0.0)) == {}
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ def test_the_search_for_a_kernel_of_a_family_takes_its_time_but_on_few_pixels():
 
 
 def test_what_is_learnt_is_the_speed_without_the_search():
-    free = pace.measured(result_of((100, 50)))
-    found = pace.measured(result_of((100, 50), kernel_family="gaussian"))
+    free = pace.measured(result_of((100, 100)))
+    found = pace.measured(result_of((100, 100), kernel_family="gaussian"))
     assert found["fast cpu 2"] < free["fast cpu 2"]
     options = Options(preset="fast", threads=2, iterations=170, kernel_family="gaussian", kernel_draws=0)
-    assert pace.estimate((100, 50), options, "cpu", found) == pytest.approx(10)
+    assert pace.estimate((100, 100), options, "cpu", found) == pytest.approx(10)

@@ -252,6 +252,12 @@ def test_the_number_of_threads_is_put_back(picture):
     assert torch.get_num_threads() == before
 
 
+def test_a_small_image_takes_fewer_threads(picture):
+    for pixels, threads in ((picture, 1), (np.tile(picture, (2, 2)), 2)):
+        report = deblur(pixels, **QUICK | {"threads": 4}).report
+        assert report["device"].endswith(f", {threads} threads)")
+
+
 @pytest.mark.parametrize(
     ("image", "options", "kind", "says"),
     [

@@ -224,7 +224,8 @@ class Options:
     )
     threads: int | None = _option(
         None,
-        "Processor threads of the fit. Not given (0 in the form): all cores; in napari one less.",
+        "Processor threads of the fit at the most; a small image takes fewer. Not given (0 in the form): all "
+        "cores; in napari one less.",
         low=1,
         high=1024,
         advanced=True,

@@ -7,6 +7,7 @@ It depends on preset, device and number of threads; what a fit took is the next 
 from __future__ import annotations
 
 import math
+import os
 from typing import TYPE_CHECKING, Any
 
 from napari_vdip.layout import Layout, layout_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 # and 0.98 s a step). Nothing is measured for other devices: no guess for them.
 _FIRST_GUESS = {"fast": 2.0e-6, "balanced": 2.0e-6, "best": 2.0e-6, "paper": 1.5e-5}
 _GUESSED_CORES = 4
+_PIXELS_A_THREAD = 64 * 64  # with fewer, threads wait for one another for longer than they work
 # Time of a step of the polish, of another kernel tried at the end, and of a question to the evidence, in
 # steps of a fit (docs/benchmarks/stacks.md, levin.md).
 POLISH_COST = 0.28
@@ -83,6 +85,18 @@ def draws_of(options: Options) -> int:
     return options.kernel_draws if options.polishes and options.kernel is None else 0
 
 
+def worth(pixels: int) -> int:
+    """Count the processor threads that a fit of so many pixels is worth."""
+    return max(1, round(pixels / _PIXELS_A_THREAD))
+
+
+def _used(threads: int | None, pixels: int) -> int | None:
+    """Count the threads that are used of those asked for; None: all there are."""
+    if threads is None and worth(pixels) >= (os.cpu_count() or 1):
+        return None
+    return min(threads or worth(pixels), worth(pixels))
+
+
 def key_of(preset: str, device: str, threads: int | None) -> str:
     """Name under which a speed is kept.
 
@@ -117,13 +131,14 @@ def estimate(
     VdipError
         If the image cannot have this shape.
     """
-    speed = speeds.get(key_of(options.preset, device, options.threads))
+    layout = layout_of(tuple(shape), options.rgb, options.channel_axis)
+    threads = _used(options.threads, math.prod(layout.spatial_shape))
+    speed = speeds.get(key_of(options.preset, device, threads))
     if speed is None and device == "cpu":
-        threads = min(options.threads or _GUESSED_CORES, _GUESSED_CORES)
-        speed = _FIRST_GUESS[options.preset] * _GUESSED_CORES / threads
+        guessed = min(threads or _GUESSED_CORES, _GUESSED_CORES)
+        speed = _FIRST_GUESS[options.preset] * _GUESSED_CORES / guessed
     if speed is None:
         return None
-    layout = layout_of(tuple(shape), options.rgb, options.channel_axis)
     return _work(layout, options) * speed
 
 
@@ -214,13 +229,13 @@ def measured(result: Result) -> dict[str, float]:
     if options["kernel_mode"] != "each" or "tiles" in report:  # steps of another cost are among them
         return {}
     layout = layout_of(result.image.shape, options["rgb"], options["channel_axis"])
-    key = key_of(options["preset"], report["device"].split()[0], options["threads"])
+    pixels = math.prod(layout.spatial_shape)
+    key = key_of(options["preset"], report["device"].split()[0], _used(options["threads"], pixels))
     slices = len(report.get("slices", [0]))
     steps = report["steps"] + slices * report.get("kernel_draws", 0) * DRAW_COST
     if options["kernel"] is None:
         height, width = report["kernel_size"]
         halves = _steps_at_halves((height, width), layout.spatial_shape, options)
         steps += slices * halves
-    pixels = math.prod(layout.spatial_shape)
     questions = slices * _FAMILY[report.get("kernel_family", "free")]
     return {key: report["seconds"] / (steps * pixels + questions * _QUESTION * min(pixels, _ASKED))}

@@ -256,10 +256,10 @@ def frame_of(plane: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, option
 
 def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progress, None, Result]:
     """Deblur one image that is prepared already, as `solve` does."""
-    threads = setting.options.threads
+    threads = _worthwhile(setting.options.threads, frame)
     with _torch_errors(frame.y.shape), heap.kept():
         started, chunk = time.perf_counter(), 1
-        with _threads(threads):
+        with _threads(1):  # thousands of small questions, which more threads only make slower
             setting = with_steepness(_with_family(setting, frame), frame)
         before = yield from _from_half(frame, setting, seed)
         if before is not None:
@@ -369,7 +369,8 @@ def _with_kernel_std(
     reached: Progress,
 ) -> Generator[Progress, None, Result]:
     """Add the kernel's own uncertainty to a result; each other kernel counts as a step."""
-    threads, wanted = setting.options.threads, _draws(fits.program.polish, setting)
+    threads = _worthwhile(setting.options.threads, frame)
+    wanted = _draws(fits.program.polish, setting)
     draws = kernel_std(fits.program, setting.kernel_moved, wanted, seed)
     begun, done = time.perf_counter(), 0
     while done < wanted:
@@ -582,12 +583,16 @@ def _device_name(device: torch.device) -> str:
     return f"{device} ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"
 
 
+def _worthwhile(threads: int | None, frame: arrays.Frame) -> int:
+    """Count the processor threads to be used of those asked for: fewer where the image is small."""
+    return min(threads or torch.get_num_threads(), pace.worth(frame.y.shape[1] * frame.y.shape[2]))
+
+
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def _threads(count: int) -> Iterator[None]:
     """Let torch use this many processor threads, and put its own number back."""
     before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
