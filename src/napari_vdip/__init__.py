@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 # torch's idle OpenMP threads spin for milliseconds unless told not to. On a machine that has other work,
 # a viewer's for example, a fit then takes several times as long; where they never spin, waking them
-# takes more time than their work (docs/benchmarks/levin.md). Both are read when torch is loaded, hence
+# takes more time than their work (docs/explanation/research.md). Both are read when torch is loaded, hence
 # here, the second by GNU's OpenMP alone; a value of the user's own stays.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
