@@ -8,7 +8,7 @@ from napari.layers import Image
 from qtpy.QtWidgets import QFileDialog
 
 from napari_vdip import deblur, modelfile
-from napari_vdip._napari import reading
+from napari_vdip._napari import model_reader
 from napari_vdip.errors import InvalidInput
 
 QUICK = {"kernel_size": 5, "preset": "fast", "iterations": 5, "threads": 1, "compile": "off"}
@@ -147,7 +147,7 @@ def test_a_model_in_colour_opens_with_one_uncertainty(name, viewer, tmp_path):
 
 def test_a_unit_that_napari_does_not_know_is_left_out(tmp_path):
     deblur(GREY, **QUICK).save_model(tmp_path / "m.pt", {"Y": (2.0, "parrots"), "X": (2.0, "parrots")})
-    layers = [Image(data, **keywords) for data, keywords, _ in reading.read(str(tmp_path / "m.pt"))]
+    layers = [Image(data, **keywords) for data, keywords, _ in model_reader.read(str(tmp_path / "m.pt"))]
     assert [tuple(layer.scale) for layer in layers] == [(1, 1)] * 3
 
 
