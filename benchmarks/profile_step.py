@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from napari_vdip import heap
 from napari_vdip.about import environment
 from napari_vdip.benchmark.steps import warm_stages
 from napari_vdip.options import PRESETS, Options
@@ -68,12 +69,13 @@ def main() -> None:
     print(
         f"* {given.preset}, {given.size} px, kernel {given.kernel_size} px, {torch.get_num_threads()} threads"
     )
-    for stage in warm_stages(options, *sizes, given.steps):
-        on_gpu = stage.loop.program.y.is_cuda
-        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-        with profile(activities=activities, record_shapes=True) as found:
-            stage.loop.run(given.steps)
-        tell(stage.name, found.key_averages(group_by_input_shape=True), on_gpu, given.steps, given.top)
+    with heap.kept():
+        for stage in warm_stages(options, *sizes, given.steps):
+            on_gpu = stage.loop.program.y.is_cuda
+            activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+            with profile(activities=activities, record_shapes=True) as found:
+                stage.loop.run(given.steps)
+            tell(stage.name, found.key_averages(group_by_input_shape=True), on_gpu, given.steps, given.top)
 
 
 def tell(stage: str, events: Any, on_gpu: bool, steps: int, top: int) -> None:

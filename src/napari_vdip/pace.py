@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     Size = tuple[int, int]
 
-# Seconds for a step and a pixel on four idle processor cores (docs/benchmarks/levin.md, 255 px: 127 ms
-# and 0.98 s a step). Nothing is measured for other devices: no guess for them.
-_FIRST_GUESS = {"fast": 2.0e-6, "balanced": 2.0e-6, "best": 2.0e-6, "paper": 1.5e-5}
+# Seconds for a step and a pixel on four idle processor cores (docs/benchmarks/levin.md, 255 px: 78 ms
+# and 0.49 s a step). Nothing is measured for other devices: no guess for them.
+_FIRST_GUESS = {"fast": 1.2e-6, "balanced": 1.2e-6, "best": 1.2e-6, "paper": 7.5e-6}
 _GUESSED_CORES = 4
 _PIXELS_A_THREAD = 64 * 64  # with fewer, threads wait for one another for longer than they work
 # Time of a step of the polish, of another kernel tried at the end, and of a question to the evidence, in
