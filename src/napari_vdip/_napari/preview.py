@@ -8,6 +8,7 @@ is complete again: what took minutes to find is not lost by one key too many.
 
 from __future__ import annotations
 
+import functools
 import time
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 INTERVAL = 0.5  # s; at most so often are the layers of a running fit renewed
 _BETWEEN = 100  # ms between two new layers: each halts the window for some 50 ms
+_UNSEEN = 50  # ms that a new layer is there before it is drawn: both at once would halt the window for longer
 
 
 class Preview:
@@ -155,15 +157,15 @@ class Preview:
         low, high = self._source.contrast_limits
         if np.isfinite((low, high)).all() and low < high:
             made["deblurred"][1]["contrast_limits"] = (low, high)  # steady from the first step on
-        again = self._begin({role: made[role]})
+        again = self._begin({role: made[role]}, unseen=True)
         if again is not None:  # when the window has drawn itself: a new layer holds it up long enough
             QTimer.singleShot(0, again)
 
-    def _begin(self, made: dict[str, layers.LayerTuple]) -> Callable[[], None] | None:
+    def _begin(self, made: dict[str, layers.LayerTuple], unseen: bool = False) -> Callable[[], None] | None:
         """Add layers, or take over those of the run before, and select the image once.
 
-        napari selects every new layer. Where the user has turned to something else, what comes back is
-        to be called: it selects that again.
+        With ``unseen`` a new layer is drawn only a moment later. napari selects every new layer: where
+        the user has turned to something else, what comes back is to be called, which selects that again.
         """
         selection = self._viewer.layers.selection
         active, selected = _bare(selection.active), {_bare(layer) for layer in selection}
@@ -175,7 +177,11 @@ class Preview:
                 self.change.will_change(layer)
                 self._replace(role, layer, data, keywords)
             else:
-                layer = _bare(self._viewer.add_image(data, **keywords))
+                drawn = keywords.get("visible", True)
+                shown = keywords | {"visible": drawn and not unseen}
+                layer = _bare(self._viewer.add_image(data, **shown))
+                if unseen and drawn:
+                    QTimer.singleShot(_UNSEEN, functools.partial(self._reveal, role))
                 self.change.will_add(layer)
                 self._names[role] = layer.name
                 self._limits[role] = tuple(layer.contrast_limits)
@@ -185,6 +191,12 @@ class Preview:
             return None
         newest = _bare(selection.active)
         return lambda: self._select_again(active, selected, newest)
+
+    def _reveal(self, role: str) -> None:
+        """Draw a layer that came in unseen."""
+        layer = self.layer(role)
+        if layer is not None:
+            layer.visible = True
 
     def _select_again(self, active: Layer | None, selected: set[Layer], newest: Layer | None) -> None:
         """Select what was selected before, unless the user was quicker."""
