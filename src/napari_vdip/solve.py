@@ -141,6 +141,19 @@ def way_of(name: str) -> Way:
     return "off" if name == "off" or not scripting_available() else "script"
 
 
+def bfloat16_of(options: Options, device: torch.device) -> bool:
+    """Whether the image's network works on numbers of 16 bits, by what the option says."""
+    if options.precision == "auto":
+        return PRESETS[options.preset].bfloat16 and device.type == "cpu" and _has_bfloat16_units()
+    return options.precision == "bfloat16"
+
+
+def _has_bfloat16_units() -> bool:
+    """Whether this processor has units for numbers of 16 bits, for all that torch tells."""
+    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # no public name before torch 2.9
+    return asked is not None and bool(asked())
+
+
 def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
     """All constants of a program for an image of this size."""
     options = setting.options
@@ -160,6 +173,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         kernel_height=kernel_height,
         kernel_width=kernel_width,
         by_fft=max(setting.kernel_size) >= _FFT_FROM,
+        bfloat16=bfloat16_of(options, setting.device),
         channels=preset.channels,
         skip_channels=preset.skip_channels,
         # Reflection needs 2 px at the last scale, and so does the pooling of a non-local block.
@@ -539,6 +553,7 @@ def _report(fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, seco
         "options": options.as_dict(),
         "seed": seed,
         "device": _device_name(setting.device),
+        "precision": "bfloat16" if bfloat16_of(options, setting.device) else "float32",
         "compile": "cuda graph" if setting.device.type == "cuda" else setting.way,
         "versions": {
             "napari-vdip": napari_vdip.__version__,

@@ -16,6 +16,7 @@ PLAN = Plan(
     width=18,
     kernel_height=5,
     kernel_width=3,
+    bfloat16=False,
     by_fft=False,
     channels=4,
     skip_channels=2,

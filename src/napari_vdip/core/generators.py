@@ -55,9 +55,11 @@ class Conv(nn.Module):
         """(1, inputs, h, w) -> (1, outputs, ceil(h / stride), ceil(w / stride))."""
         if self.pad > 0:
             x = F.pad(x, [self.pad, self.pad, self.pad, self.pad], mode="reflect")
+        weight = weights[self.weight].to(x.dtype)
         if self.bias >= 0:
-            return F.conv2d(x, weights[self.weight], weights[self.bias], stride=[self.stride, self.stride])
-        return F.conv2d(x, weights[self.weight], None, stride=[self.stride, self.stride])
+            bias = weights[self.bias].to(x.dtype)
+            return F.conv2d(x, weight, bias, stride=[self.stride, self.stride])
+        return F.conv2d(x, weight, None, stride=[self.stride, self.stride])
 
 
 class Norm(nn.Module):
@@ -162,6 +164,9 @@ class ImageGenerator(nn.Module):
         Channels c of the image.
     with_std : bool
         Whether the network has the output of the standard deviation, as published.
+    bfloat16 : bool
+        Whether convolutions and norms work on numbers of 16 bits. Weights, their gradients, the norms'
+        statistics and the last layer keep their precision.
     """
 
     def __init__(
@@ -173,8 +178,10 @@ class ImageGenerator(nn.Module):
         nonlocal_from: int,
         outputs: int,
         with_std: bool,
+        bfloat16: bool = False,
     ):
         super().__init__()
+        self.short: bool = bfloat16
         layout = Layout()
         ins = [inputs] + [channels] * (levels - 1)
         self.downs = nn.ModuleList(
@@ -209,12 +216,15 @@ class ImageGenerator(nn.Module):
         if noise.device.type == "cpu":
             # Channels next to each other: a quarter less time for a step at 255 px.
             x = x.contiguous(memory_format=torch.channels_last)
+        if self.short:
+            x = x.to(torch.bfloat16)
         entries: list[Tensor] = []
         for down in self.downs:
             entries.append(x)
             x = down(weights, x)
         for up in self.ups:
             x = up(weights, entries.pop(), x)
+        x = x.to(theta.dtype)
         mean = torch.sigmoid(self.mean(weights, x))[0]
         std = torch.zeros_like(mean)
         for head in self.std:

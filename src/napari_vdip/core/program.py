@@ -56,6 +56,7 @@ class Plan(NamedTuple):
     kernel_height: int
     kernel_width: int
     by_fft: bool
+    bfloat16: bool
     channels: int
     skip_channels: int
     levels: int
@@ -151,7 +152,14 @@ class Program(nn.Module):
         self.done: int = 0
 
         self.image_generator = ImageGenerator(
-            3, plan.channels, plan.skip_channels, plan.levels, plan.nonlocal_from, c, self.by_network
+            3,
+            plan.channels,
+            plan.skip_channels,
+            plan.levels,
+            plan.nonlocal_from,
+            c,
+            self.by_network,
+            plan.bfloat16,
         )
         self.kernel_generator = KernelGenerator(200, 1000, plan.kernel_height, plan.kernel_width)
 
