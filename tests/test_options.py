@@ -39,6 +39,7 @@ def test_defaults_are_the_contract():
         "tile": None,
         "device": "auto",
         "compile": "auto",
+        "precision": "auto",
         "seed": 0,
         "iterations": None,
         "threads": None,

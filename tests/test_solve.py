@@ -48,6 +48,25 @@ def test_the_image_moves_against_the_kernel(monkeypatch):
     assert here > 0.98
 
 
+@pytest.mark.parametrize("units", [True, False])
+def test_numbers_are_short_where_the_processor_has_units_for_them(monkeypatch, units):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: units, raising=False)
+    assert plan_of(setting(), 1, 64, 64).bfloat16 == units
+    assert plan_of(setting(precision="bfloat16"), 1, 64, 64).bfloat16
+    assert not plan_of(setting(precision="float32"), 1, 64, 64).bfloat16
+    assert not plan_of(setting(preset="paper"), 1, 64, 64).bfloat16
+
+
+def test_the_report_tells_the_precision():
+    from napari_vdip import deblur
+
+    image = np.random.default_rng(0).random((40, 44), dtype=np.float32)
+    short = {"kernel_size": 5, "preset": "fast", "iterations": 4, "threads": 1, "compile": "off"}
+    found = {p: deblur(image, precision=p, **short) for p in ("float32", "bfloat16")}
+    assert {p: one.report["precision"] for p, one in found.items()} == {p: p for p in found}
+    assert not np.array_equal(found["float32"].image, found["bfloat16"].image)
+
+
 def test_paper_has_the_published_constants():
     plan = plan_of(setting(preset="paper"), 3, 255, 255)
     assert (plan.prefit, plan.bound, plan.ssim, plan.profile) == (500, 2000, 3000, 0)

@@ -7,7 +7,7 @@ import platform
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -141,11 +141,12 @@ def way_of(name: str) -> Way:
     return "off" if name == "off" or not scripting_available() else "script"
 
 
-def bfloat16_of(options: Options, device: torch.device) -> bool:
-    """Whether the image's network works on numbers of 16 bits, by what the option says."""
-    if options.precision == "auto":
-        return PRESETS[options.preset].bfloat16 and device.type == "cpu" and _has_bfloat16_units()
-    return options.precision == "bfloat16"
+def precision_of(options: Options, device: torch.device) -> Literal["float32", "bfloat16"]:
+    """Precision of the numbers inside the image's network, where the option leaves it open too."""
+    if options.precision != "auto":
+        return options.precision
+    short = PRESETS[options.preset].bfloat16 and device.type == "cpu" and _has_bfloat16_units()
+    return "bfloat16" if short else "float32"
 
 
 def _has_bfloat16_units() -> bool:
@@ -173,7 +174,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         kernel_height=kernel_height,
         kernel_width=kernel_width,
         by_fft=max(setting.kernel_size) >= _FFT_FROM,
-        bfloat16=bfloat16_of(options, setting.device),
+        bfloat16=precision_of(options, setting.device) == "bfloat16",
         channels=preset.channels,
         skip_channels=preset.skip_channels,
         # Reflection needs 2 px at the last scale, and so does the pooling of a non-local block.
@@ -553,7 +554,7 @@ def _report(fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, seco
         "options": options.as_dict(),
         "seed": seed,
         "device": _device_name(setting.device),
-        "precision": "bfloat16" if bfloat16_of(options, setting.device) else "float32",
+        "precision": precision_of(options, setting.device),
         "compile": "cuda graph" if setting.device.type == "cuda" else setting.way,
         "versions": {
             "napari-vdip": napari_vdip.__version__,

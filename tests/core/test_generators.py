@@ -168,6 +168,22 @@ def test_without_std_the_mean_is_the_same_and_the_std_is_zero():
     assert (none == 0).all()
 
 
+def test_numbers_of_16_bits_give_nearly_the_same_image_and_gradient():
+    """And do not stay in what others compute with: image and gradient are as long as before."""
+    long = ImageGenerator(3, 16, 16, 3, 0, 1, with_std=False)
+    short = ImageGenerator(3, 16, 16, 3, 0, 1, with_std=False, bfloat16=True)
+    theta = draw(long.sizes, long.start, torch.tensor(0), torch.tensor(0)).requires_grad_()
+    noise = 0.1 * torch.rand(3, 61, 64, generator=torch.Generator().manual_seed(0))
+    image, _ = long(theta, noise)
+    nearly, _ = short(theta, noise)
+    assert nearly.dtype == torch.float32
+    apart = (nearly - image).detach()
+    assert 1e-5 < apart.square().mean().sqrt() < 0.1 * image.std()
+    gradient, near = (torch.autograd.grad(x.square().mean(), theta)[0] for x in (image, nearly))
+    assert near.dtype == torch.float32
+    assert (near * gradient).sum() > 0.99 * near.norm() * gradient.norm()
+
+
 @pytest.mark.parametrize(("height", "width"), [(3, 3), (5, 3), (1, 7)])
 def test_kernel_generator_equals_the_plain_one(height, width):
     ours = KernelGenerator(20, 30, height, width)

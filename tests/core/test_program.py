@@ -16,8 +16,8 @@ PLAN = Plan(
     width=18,
     kernel_height=5,
     kernel_width=3,
-    bfloat16=False,
     by_fft=False,
+    bfloat16=False,
     channels=4,
     skip_channels=2,
     levels=2,
@@ -72,6 +72,7 @@ EVERY_WAY = pytest.mark.parametrize(
         PROFILE._replace(image_channels=3, by_fft=True),
         POLISH,
         POLISH._replace(image_channels=3),
+        PROFILE._replace(bfloat16=True, channels=16, skip_channels=16),
     ],
     ids=[
         "sparse",
@@ -83,6 +84,7 @@ EVERY_WAY = pytest.mark.parametrize(
         "profile rgb fft",
         "polish",
         "polish rgb",
+        "bfloat16",
     ],
 )
 
