@@ -231,6 +231,7 @@ def test_paper_is_the_published_schedule():
         kernel_rate=1e-4,
         decay="halving",
         centre_weight=0.0,
+        bfloat16=False,
     )
     assert PRESETS["paper"].prefit_steps["sparse"] + PRESETS["paper"].iterations == 5500
 
