@@ -64,7 +64,7 @@ class Options:
     preset: PresetName = _option(
         "balanced",
         "fast: a look at what is possible. balanced: the default. best: several starts, of which the "
-        "image is made together. paper: the published schedule with its 5,500 steps, for comparison.",
+        "mean is taken. paper: the published schedule with its 5,500 steps, for comparison.",
     )
     kind: KindName = _option(
         "photograph",
@@ -365,7 +365,7 @@ class Preset:
     centre_weight : float
         Weight of the kernel's squared distance from the centre in px^2; 0 as published.
     starts : int
-        Fits from different random numbers, whose images and kernels are averaged before the polish.
+        Fits from different random numbers, each with its polish, whose images and kernels are averaged.
     bfloat16 : bool
         Whether the image's network works on numbers of 16 bits where the processor has units for them.
     """

@@ -77,7 +77,7 @@ def steps_of(options: Options) -> int:
     preset = PRESETS[options.preset]
     total, polish = preset.schedule(options.iterations, options.method_used)
     fit = preset.prefit_steps[options.method_used] + total - polish
-    return fit * (preset.starts if polish > 0 else 1) + polish
+    return (fit + polish) * (preset.starts if polish > 0 else 1)
 
 
 def draws_of(options: Options) -> int:

@@ -171,7 +171,7 @@ class Progress:
         What has been reached: usable as it is if the fit is stopped here. Slices
         not yet begun are NaN.
     held : bool
-        The result is that of the first start and stays so until all starts are averaged.
+        The result is that of the starts before the one at work, and stays so until that one has ended.
     """
 
     stage: str

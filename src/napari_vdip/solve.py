@@ -465,8 +465,8 @@ def _starts(polish: int, setting: Setting) -> int:
 
 def steps_of(plan: Plan, setting: Setting) -> int:
     """Count the steps of all starts, and the other kernels at the end."""
-    fit = plan.prefit + plan.bound + plan.ssim + plan.profile
-    return _starts(plan.polish, setting) * fit + plan.polish + _draws(plan.polish, setting)
+    start = plan.prefit + plan.bound + plan.ssim + plan.profile + plan.polish
+    return _starts(plan.polish, setting) * start + _draws(plan.polish, setting)
 
 
 def _without_networks(program: Any, setting: Setting) -> None:
@@ -587,6 +587,8 @@ def _covers(fits: Starts, setting: Setting) -> str:
     """Say what the uncertainty covers."""
     how = "near" if setting.near is not None else "polished" if fits.program.polish > 0 else "fitted"
     told = f"one standard deviation of each pixel: under the model with the kernel held{_OPINIONS[how]}"
+    if _starts(fits.program.polish, setting) > 1:
+        told += ", less what the mean over several starts takes away"
     if fits.draws == 0:
         return f"{told}; the kernel's own uncertainty is not in it"
     kinds = "directions of its numbers" if setting.kernel_moved else "refits to drawn data"

@@ -1,7 +1,8 @@
 """Several fits of one image from different random numbers, and what they find together.
 
-A fit ends in one of many minima of nearly the same objective, each with errors of its own. The
-mean over fits has less error than any of them, as long as none of them is in another league.
+A fit ends in one of many minima of nearly the same objective, each with errors of its own. The mean
+over fits, each polished with its own kernel, has less error than one of them by chance, as long as
+none of them is in another league.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 # A fit whose objective, log(1 - SSIM), ends this much above the best one's takes no part.
 _WORSE = 0.5
+_LEAST_SHARE = 0.25  # of the variance is left, however much the fits differ
 _SEED_STEP = 0x3C6EF372  # far from the seeds of other slices
 
 
 @dataclass(frozen=True)
 class Course:
-    """One fit as it ended.
+    """One fit and its polish as they ended.
 
     Attributes
     ----------
@@ -37,18 +38,23 @@ class Course:
     kernel : ndarray, (Kh, Kw)
     log : ndarray, (steps, 3)
         Objective, misfit and kernel change of each step.
+    objective : float
+        At the end of the fit, before the polish.
     """
 
     mean: FloatArray
     std: FloatArray
     kernel: FloatArray
     log: FloatArray
+    objective: float
 
     @classmethod
     def of(cls, program: Any) -> Course:
         """Copy the state of a program."""
         tensors = (program.mean, program.std, program.kernel, program.log[: program.done])
-        return cls(*(tensor.cpu().numpy().copy() for tensor in tensors))
+        mean, std, kernel, log = (tensor.cpu().numpy().copy() for tensor in tensors)
+        fitted = min(program.done, program.steps - program.polish)
+        return cls(mean, std, kernel, log, float(log[fitted - 1, 0]) if fitted > 0 else np.inf)
 
 
 def seed_of(seed: int, number: int) -> int:
@@ -56,7 +62,7 @@ def seed_of(seed: int, number: int) -> int:
     return (seed + number * _SEED_STEP) % 2**31
 
 
-def combined(courses: Sequence[Course]) -> tuple[FloatArray, FloatArray]:
+def combined(courses: Sequence[Course]) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Mean image and mean kernel of the fits, each moved onto the best one.
 
     Fits share image and kernel up to a common shift in opposite directions, so the image
@@ -64,10 +70,14 @@ def combined(courses: Sequence[Course]) -> tuple[FloatArray, FloatArray]:
 
     Returns
     -------
-    mean : ndarray, (c, h, w)
+    mean, std : ndarray, (c, h, w)
+        The variance is the fits' mean one, less what the mean over n fits takes away: ``1 - 1 / n`` of
+        the variance between them.
     kernel : ndarray, (Kh, Kw)
         Not negative, sums to 1.
     """
+    if len(courses) == 1:
+        return courses[0].mean, courses[0].std, courses[0].kernel
     from scipy.ndimage import shift  # type: ignore[import-untyped]
     from skimage.filters import window
     from skimage.registration import phase_cross_correlation
@@ -80,22 +90,25 @@ def combined(courses: Sequence[Course]) -> tuple[FloatArray, FloatArray]:
         seen: FloatArray = (grey - grey.mean()) * fade
         return seen
 
-    best = min(courses, key=lambda course: course.log[-1, 0])
-    means, kernels = [], []
+    best = min(courses, key=lambda course: course.objective)
+    means, variances, kernels = [], [], []
     for course in courses:
-        if not course.log[-1, 0] <= best.log[-1, 0] + _WORSE:
+        if not course.objective <= best.objective + _WORSE:
             continue
         down, right = phase_cross_correlation(  # type: ignore[no-untyped-call]
             faded(best), faded(course), upsample_factor=20, normalization=None
         )[0]
         means.append(shift(course.mean, (0.0, down, right), order=3, mode="nearest"))
+        variances.append(shift(course.std**2, (0.0, down, right), order=1, mode="nearest"))
         kernel = np.maximum(shift(course.kernel, (-down, -right), order=3), 0.0)
         kernels.append(kernel / kernel.sum())
-    return np.mean(means, 0, dtype=np.float32), np.mean(kernels, 0, dtype=np.float32)
+    variance = np.mean(variances, 0, dtype=np.float32)
+    left = np.maximum(variance - np.var(means, 0, dtype=np.float32), _LEAST_SHARE * variance)
+    return np.mean(means, 0, dtype=np.float32), np.sqrt(left), np.mean(kernels, 0, dtype=np.float32)
 
 
 class Starts:
-    """Drives one program through several fits and the polish that follows them.
+    """Drives one program through several fits, each with its polish.
 
     Parameters
     ----------
@@ -109,25 +122,24 @@ class Starts:
 
     def __init__(self, loop: Runner, begin: Callable[[int], None], seed: int, count: int) -> None:
         self.program: Any = loop.program
-        self._loop, self._begin, self._seed = loop, begin, seed
-        self._left = count - 1  # fits to come after this one
-        self._courses: list[Course] = []
+        self._loop, self._begin, self._seed, self._count = loop, begin, seed, count
+        self._past: list[Course] = []  # starts before the one at work
+        self._together: tuple[FloatArray, FloatArray, FloatArray] | None = None  # all that have ended
         self.kernel_std: FloatArray | None = None  # the kernel's share of the std, once it is found
         self.draws = 0  # other kernels that it comes from
         begin(seed)
-        self._fit_steps = self.program.steps - self.program.polish
-        self.steps = (count - 1) * self._fit_steps + self.program.steps
+        self.steps = count * int(self.program.steps)
 
     @property
     def done(self) -> int:
-        """Steps done, over all fits."""
-        return len(self._courses) * self._fit_steps + int(self.program.done)
+        """Steps done, over all starts."""
+        return len(self._past) * int(self.program.steps) + int(self.program.done)
 
     @property
     def last_fit(self) -> slice:
         """Which steps are of the present fit, without the polish: that does not chase the misfit."""
-        begun, done = len(self._courses) * self._fit_steps, int(self.program.done)
-        return slice(begun, begun + min(done, self._fit_steps))
+        program, begun = self.program, len(self._past) * int(self.program.steps)
+        return slice(begun, begun + min(int(program.done), int(program.steps - program.polish)))
 
     def stage(self) -> int:
         """Stage of the next step, see `Program.stage`."""
@@ -135,36 +147,38 @@ class Starts:
 
     @property
     def held(self) -> bool:
-        """Whether what is shown is that of an earlier start than the one at work."""
-        return bool(self._courses) and self.program.done < self._fit_steps
+        """Whether what is shown is that of earlier starts than the one at work."""
+        return bool(self._past) and not self._ended
+
+    @property
+    def _ended(self) -> bool:
+        """Whether the start at work has come to its end, which only the last one does."""
+        return bool(self.program.done == self.program.steps)
 
     def words(self) -> str:
-        """Say which start the next step is of; empty where there is only one, and for the polish."""
-        count = len(self._courses) + 1 + self._left
-        if count == 1 or self.program.done >= self._fit_steps:
-            return ""
-        return f", start {len(self._courses) + 1} of {count}"
+        """Say which start the next step is of; empty where there is only one."""
+        return f", start {len(self._past) + 1} of {self._count}" if self._count > 1 else ""
 
     def run(self, n: int) -> None:
-        """Do n steps, or as many as this fit still has."""
-        program, before = self.program, self.program.done < self._fit_steps
-        self._loop.run(min(n, self._fit_steps - program.done) if before else n)
-        if before and program.done == self._fit_steps:
-            if self._left > 0:
-                self._courses.append(Course.of(program))
-                self._begin(seed_of(self._seed, len(self._courses)))
-                self._left -= 1
-            elif self._courses:
-                mean, kernel = combined([*self._courses, Course.of(program)])
-                program.mean.copy_(torch.as_tensor(mean))
-                program.kernel.copy_(torch.as_tensor(kernel))
+        """Do n steps, or as many as this start still has."""
+        self._loop.run(n)
+        if self._ended:
+            self._together = None
+            if len(self._past) + 1 < self._count:
+                self._past.append(Course.of(self.program))
+                self._begin(seed_of(self._seed, len(self._past)))
 
     def log(self) -> FloatArray:
         """Log of all steps, (steps, 3)."""
-        return np.concatenate([course.log for course in [*self._courses, Course.of(self.program)]])
+        return np.concatenate([course.log for course in [*self._past, Course.of(self.program)]])
 
     def shown(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Mean, std and kernel to show: of the first fit until the polish has begun."""
-        course = self._courses[0] if self.held else Course.of(self.program)
-        std = course.std if self.kernel_std is None else np.hypot(course.std, self.kernel_std)
-        return course.mean, std, course.kernel
+        """Mean, std and kernel to show: of all starts that have ended together, until then of the first."""
+        if not self._past and not self._ended:
+            course = Course.of(self.program)
+            return course.mean, course.std, course.kernel
+        if self._together is None:
+            last = [Course.of(self.program)] if self._ended else []
+            self._together = combined([*self._past, *last])
+        mean, std, kernel = self._together
+        return mean, std if self.kernel_std is None else np.hypot(std, self.kernel_std), kernel

@@ -29,10 +29,7 @@ def test_progress_in_words():
     assert run.message(progress()) == "fit, step 120 of 1,630, 1:05 left"
     assert run.message(progress(slices=3, slice_index=1)) == "fit, slice 2 of 3, step 120 of 1,630, 1:05 left"
     assert run.message(progress(seconds_left=float("nan"))) == "fit, step 120 of 1,630"
-    assert (
-        run.message(progress(held=True)).splitlines()[1]
-        == "Shown is the first start, until all are averaged."
-    )
+    assert run.message(progress(held=True)).splitlines()[1] == "Shown is the mean of the starts before."
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3723, "1:02:03"), (-1, "0:00")])

@@ -286,7 +286,7 @@ def message(progress: Progress) -> str:
     if math.isfinite(progress.seconds_left):
         parts.append(f"{duration(progress.seconds_left)} left")
     words = ", ".join(parts)
-    return f"{words}\nShown is the first start, until all are averaged." if progress.held else words
+    return f"{words}\nShown is the mean of the starts before." if progress.held else words
 
 
 def duration(seconds: float) -> str:
