@@ -380,7 +380,9 @@ class Program(nn.Module):
         if self.prior == "sparse":
             prior = prior + 0.5 * sparse_precision(self.mean, self.var)
         self.var.copy_(1.0 / (data + prior))
-        gain = correlation_gain(self.kernel, prior.mean() * noise, data.size(1), data.size(2))
+        gain = correlation_gain(
+            self.kernel, prior.mean() * noise, data.size(1), data.size(2), self.by_fft
+        )
         self.std.copy_((self.var.sqrt() * gain).clamp_max(math.sqrt(self.widest)))
 
     def polish_step(self, stage: int) -> None:
