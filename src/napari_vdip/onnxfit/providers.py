@@ -96,14 +96,14 @@ def place_of(device: str, compile: str) -> Place | None:
             f"compile='onnx' runs the fit in ONNX Runtime, device={device!r} is one of torch; use "
             f"{_or([PREFIX + name for name in KNOWN])}, or compile='auto'"
         )
+    found = {place.name: place for place in places()}
+    if device == "auto":
+        return next(found[PREFIX + each] for each in _AUTOMATIC if PREFIX + each in found)
     name = device.removeprefix(PREFIX)
-    if name != "auto" and name not in KNOWN:
+    if name not in KNOWN:
         raise DeviceUnavailable(
             f"device={device!r} is unknown; expected {_or([PREFIX + name for name in KNOWN])}"
         )
-    found = {place.name: place for place in places()}
-    if name == "auto":
-        return next(found[PREFIX + each] for each in _AUTOMATIC if PREFIX + each in found)
     if PREFIX + name not in found:
         raise DeviceUnavailable(
             f"device={device!r} is not available: the installed onnxruntime has {_or(list(found), 'and')}; "

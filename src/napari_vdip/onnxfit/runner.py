@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _QUIET = 3  # errors only; what ONNX Runtime warns of is its own placing of nodes
 _SESSIONS = 4  # that are kept: pre-fit and fit of a frame and of its half
+_building = threading.Lock()
 
 
 class OnnxRunner:
@@ -88,9 +90,8 @@ class OnnxRunner:
         return runtime().OrtValue.ortvalue_from_numpy(tensor.numpy().copy(), self._place.memory, 0)
 
 
-@functools.lru_cache(maxsize=_SESSIONS)
 def session_of(plan: Plan, stage: int, place: Place, threads: int) -> Any:
-    """Build the session for a step; the same one again for the same plan.
+    """Session for a step; the same one again for the same plan.
 
     Parameters
     ----------
@@ -100,7 +101,19 @@ def session_of(plan: Plan, stage: int, place: Place, threads: int) -> Any:
     place : Place
     threads : int
         Processor threads of an operator.
+
+    Raises
+    ------
+    DeviceUnavailable
+        If the provider cannot be started.
     """
+    with _building:  # one at a time: the second fit of a plan waits for the first one's session
+        return _built(plan, stage, place, threads)
+
+
+@functools.lru_cache(maxsize=_SESSIONS)
+def _built(plan: Plan, stage: int, place: Place, threads: int) -> Any:
+    """Trace, translate, and hand the graph to ONNX Runtime."""
     from napari_vdip.onnxfit.graph import model_of
 
     ort = runtime()

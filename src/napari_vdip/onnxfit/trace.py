@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from napari_vdip.core.program import Plan, Program
 from napari_vdip.onnxfit.rewrite import INSTEAD
@@ -47,6 +46,8 @@ def trace(plan: Plan, stage: int, dtype: torch.dtype = torch.float32) -> Traced:
     dtype : torch.dtype
         Of all real numbers; float64 serves comparisons, providers have no convolution in it.
     """
+    from torch.fx.experimental.proxy_tensor import make_fx  # brings an algebra system with it: seconds
+
     # Complex numbers are not for every provider: the blur is a product of matrices, see `rewrite`.
     program = Program(plan._replace(by_fft=False)).to(dtype)
     tensors = dict(program.named_buffers())
