@@ -29,7 +29,9 @@ from napari_vdip.stack import fit
 pytest.importorskip("onnx", reason="the extra onnx is not installed")
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
-SETTING = Setting(Options(preset="fast", kernel_size=(5, 3)), torch.device("cpu"), "off", (5, 3), "given", None)
+SETTING = Setting(
+    Options(preset="fast", kernel_size=(5, 3)), torch.device("cpu"), "off", (5, 3), "given", None
+)
 PLAN = plan_of(SETTING, 1, 16, 18)._replace(
     channels=4, skip_channels=2, levels=2, prefit=3, profile=12, polish=0
 )
@@ -148,7 +150,7 @@ class TestRewrites:
 
 @EVERY_PLAN
 def test_a_step_from_the_same_state_is_the_same(plan):
-    """Single steps: over many, rounding grows in any two ways of adding up (docs/explanation/onnx-step.md)."""
+    """One by one: over many, rounding grows in any two ways to add up (docs/explanation/onnx-step.md)."""
     there, here = begin(OnnxRunner(plan, HERE)), begin(OnnxRunner(plan, HERE))
     for _ in range(6):
         there.run(1)
@@ -178,7 +180,9 @@ def test_fifty_steps_in_float64_agree():
         held.update(zip(CHANGED, new, strict=True))
     program.run(50)
     for name in ("mean", "std", "kernel"):
-        np.testing.assert_allclose(held[name], getattr(program, name).numpy(), rtol=0, atol=1e-3, err_msg=name)
+        np.testing.assert_allclose(
+            held[name], getattr(program, name).numpy(), rtol=0, atol=1e-8, err_msg=name
+        )
 
 
 def test_ten_steps_are_five_and_five_across_the_stages():
@@ -236,7 +240,7 @@ def test_one_session_serves_all_fits_of_a_plan(monkeypatch):
 
 @pytest.fixture(scope="module")
 def photograph():
-    """A part of a photograph, and the same blurred by a known kernel and with noise."""
+    """Cut a part of a photograph, and blur it by a known kernel, with noise."""
     from scipy.signal import convolve2d
 
     from napari_vdip.samples import load
@@ -251,7 +255,7 @@ def photograph():
 
 @pytest.fixture
 def blurred(photograph, monkeypatch):
-    """The blurred one; the preset `fast` has small networks meanwhile, and a pre-fit of two steps."""
+    """Give the blurred one; the preset `fast` has small networks meanwhile, and a pre-fit of two steps."""
     small = {"channels": 4, "skip_channels": 2, "levels": 2}
     few = dict.fromkeys(PRESETS["fast"].prefit_steps, 2)
     monkeypatch.setitem(PRESETS, "fast", dataclasses.replace(PRESETS["fast"], **small, prefit_steps=few))
@@ -259,14 +263,14 @@ def blurred(photograph, monkeypatch):
 
 
 def test_a_fit_is_as_good_as_in_torch(photograph):
-    """Within 1.5 dB: two seeds of one way differ by as much, and by more in the kernel of so small an image."""
+    """Within 1.5 dB: two seeds of one way differ by as much, and by more in the kernel of a small image."""
     from napari_vdip.metrics import closeness, kernel_similarity
 
     sharp, blurred, kernel = photograph
     scale = float(np.ptp(sharp))
     before, found = closeness(blurred, sharp, scale, border=6, reach=3).psnr, {}
     for way in ("onnx", "off"):
-        asked = QUICK | {"kernel_size": 7, "iterations": 100, "compile": way}
+        asked = QUICK | {"kernel_size": 7, "iterations": 60, "compile": way}
         result = deblur(blurred, **asked)
         close = closeness(result.image, sharp, scale, border=6, reach=3)
         found[way] = (close.psnr, kernel_similarity(result.kernel, kernel))
@@ -303,7 +307,10 @@ def test_masks_and_nan_have_no_say(blurred):
     hidden, absent = np.where(mask, 7 * blurred.max(), blurred), np.where(mask, np.nan, blurred)
     plain = deblur(blurred, **QUICK, mask=mask, compile="onnx")
     assert np.isfinite(plain.image).all()
-    for other in (deblur(hidden, **QUICK, mask=mask, compile="onnx"), deblur(absent, **QUICK, compile="onnx")):
+    for other in (
+        deblur(hidden, **QUICK, mask=mask, compile="onnx"),
+        deblur(absent, **QUICK, compile="onnx"),
+    ):
         np.testing.assert_array_equal(other.image, plain.image)
         np.testing.assert_array_equal(other.kernel, plain.kernel)
 
@@ -429,12 +436,15 @@ def test_a_provider_that_does_not_start_is_no_silent_change_to_the_processor(mon
 
 @pytest.mark.parametrize(
     ("text", "kind", "says"),
-    [("Failed to allocate memory", OutOfMemory, "crop the image"), ("no kernel", VdipError, "failed.*no kernel")],
+    [
+        ("Failed to allocate memory", OutOfMemory, "crop the image"),
+        ("no kernel", VdipError, "failed.*no kernel"),
+    ],
 )
 def test_what_onnx_runtime_fails_with_is_told(text, kind, says, monkeypatch):
     class Failing:
         def get_inputs(self):
-            raise Exception(text)
+            raise RuntimeError(text)
 
     monkeypatch.setattr(runner, "session_of", lambda *_: Failing())
     with pytest.raises(kind, match=says):
@@ -448,7 +458,7 @@ def test_an_operator_without_translation_is_named():
 
 
 def test_the_published_schedule_is_refused_before_the_first_step():
-    with pytest.raises(InvalidOption, match="preset='paper' draws a sample.*'balanced' or 'best'"):
+    with pytest.raises(InvalidOption, match=r"preset='paper' draws a sample.*'balanced' or 'best'"):
         deblur(np.eye(40), kernel_size=5, preset="paper", compile="onnx")
 
 

@@ -121,7 +121,7 @@ def placed(options: Options) -> tuple[torch.device, Way, providers.Place | None]
     preset = PRESETS[options.preset]
     if preset.bound_steps or preset.ssim_steps:
         raise InvalidOption(
-            f"preset={options.preset!r} draws a sample of the image in each step, which is not in the ONNX graph; "
+            f"preset={options.preset!r} draws a sample of the image in each step, which no ONNX graph does; "
             "use preset='fast', 'balanced' or 'best', or compile='auto' with a device of torch"
         )
     return torch.device("cpu"), "off", place

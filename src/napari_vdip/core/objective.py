@@ -146,7 +146,7 @@ def correlation_gain(kernel: Tensor, regularity: Tensor, rows: int, columns: int
 
 
 def kernel_power(kernel: Tensor, rows: int, columns: int) -> Tensor:
-    """``|K|^2`` at the frequencies of `rfft2`, (rows, columns // 2 + 1), by products with cosines and sines."""
+    """``|K|^2`` at the frequencies of `rfft2`, (rows, columns // 2 + 1), by products with waves."""
     down = waves(rows, rows, kernel.size(0), kernel)
     across = waves(columns // 2 + 1, columns, kernel.size(1), kernel)
     cosines, sines = torch.matmul(down[0], kernel), torch.matmul(down[1], kernel)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -101,13 +100,13 @@ class _Graph:
 
     def translate(self, node: Node) -> None:
         """Add what a traced node does."""
-        args = torch.fx.node.map_arg(node.args, self._value)
+        args: Any = torch.fx.node.map_arg(node.args, self._value)
         if node.target is operator.getitem:
             self.values[node] = args[0][args[1]]
             return
         target: Any = node.target
         if target in _WRITES:
-            # Nothing but this name sees a program's tensor: writing to it is giving it another value.
+            # Nothing else sees a program's tensor: to write to it is to give its name another value.
             assert isinstance(node.args[0], Node)
             self.values[node] = self.values[node.args[0]] = _WRITES[target](self, node, *args)
         elif target in _SHAPED:
@@ -153,7 +152,7 @@ class _Graph:
     def cast(self, value: Any, dtype: torch.dtype, old: torch.dtype | None) -> Any:
         """Give a value another type; of a Python number make a tensor."""
         if not isinstance(value, str):
-            return torch.as_tensor(value).to(dtype)
+            return torch.as_tensor(value, dtype=dtype)
         return value if dtype == old else self.add("Cast", [value], to=_KINDS[dtype])
 
 
@@ -331,7 +330,10 @@ def _pad(graph: _Graph, node: Node, value: Any, pads: Sequence[int], fill: float
         ends = [size + cut for size, cut in zip(_shape(node.args[0]), after, strict=True)]
         begins = [-each for each in before]
         return graph.add("Slice", [value, *(graph.numbers(*each) for each in (begins, ends, axes))])
-    return graph.add("Pad", [value, graph.numbers(*before, *after), torch.tensor(float(fill))])
+    return graph.add(
+        "Pad",
+        [value, graph.numbers(*before, *after), torch.tensor(float(fill), dtype=node.meta["val"].dtype)],
+    )
 
 
 def _reflect(graph: _Graph, node: Node, value: Any, pads: Sequence[int]) -> Any:
@@ -388,6 +390,8 @@ def _double(graph: _Graph, node: Node, value: Any, *_: Any) -> Any:
 
 
 def _leaky(graph: _Graph, node: Node, value: Any, slope: float = 0.01) -> Any:
+    if node.meta["val"].dtype == torch.float64:  # the attribute has the digits of float32
+        return graph.add("Max", [value, graph.add("Mul", [value, torch.tensor(slope, dtype=torch.float64)])])
     return graph.add("LeakyRelu", [value], alpha=float(slope))
 
 

@@ -43,7 +43,7 @@ KNOWN = {
     ),
     "coreml": Known(("CoreMLExecutionProvider",), "onnxruntime for macOS", "device of CoreML"),
 }
-# What "auto" takes, first come first served. The others do not take every step to a GPU, so they are to be named.
+# What "auto" takes, the first that is there. The others need not mean a GPU, so they are to be named.
 _AUTOMATIC = ("cuda", "dml", "rocm", "cpu")
 
 

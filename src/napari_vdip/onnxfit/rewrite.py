@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def convolution(
     groups: int,
 ) -> Any:
     """Write the blur as matrix products; leave the convolutions of the networks as they are."""
-    if transposed or weight.shape[:2] != (1, 1):
+    if transposed or bias is not None or not _is_blur(weight):
         return NotImplemented
     return blurred(x[:, 0], weight[0, 0])[:, None]
 
@@ -49,20 +50,23 @@ def convolution_backward(
     wanted: list[bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Write the gradients of a convolution without padding of its own."""
-    inputs = weights = bias = None
-    if weight.shape[:2] == (1, 1):
+    inputs = weights = None
+    if _is_blur(weight):
         if wanted[0]:
             inputs = spread(grad[:, 0], weight[0, 0])[:, None]
         if wanted[1]:
             weights = kernel_gradient(grad[:, 0], x[:, 0], weight.shape[2], weight.shape[3])[None, None]
-        return inputs, weights, bias
-    if wanted[0]:
-        inputs = input_gradient(grad, x, weight, stride[0])
-    if wanted[1]:
-        weights = weight_gradient(grad, x, weight, stride[0])
-    if wanted[2]:
-        bias = grad.sum((0, 2, 3))
-    return inputs, weights, bias
+    else:
+        if wanted[0]:
+            inputs = input_gradient(grad, x, weight, stride[0])
+        if wanted[1]:
+            weights = weight_gradient(grad, x, weight, stride[0])
+    return inputs, weights, grad.sum((0, 2, 3)) if wanted[2] else None
+
+
+def _is_blur(weight: Tensor) -> bool:
+    """Whether a convolution is that of the model: of one channel, where the networks have several."""
+    return weight.shape[0] == 1 and weight.shape[1] == 1
 
 
 def input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -70,12 +74,9 @@ def input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tens
     size = weight.shape[2]
     if stride == 1:
         turned = weight.transpose(0, 1) if size == 1 else weight.flip([2, 3]).transpose(0, 1)
-        wide = grad if size == 1 else aten.constant_pad_nd.default(grad, [size - 1] * 4)
-        return aten.convolution.default(wide, turned, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1)
+        return F.conv2d(grad if size == 1 else F.pad(grad, [size - 1] * 4), turned)
     rest = [x.shape[axis] - (grad.shape[axis] - 1) * stride - size for axis in (2, 3)]
-    return aten.convolution.default(
-        grad, weight, None, [stride, stride], [0, 0], [1, 1], True, rest, 1
-    )
+    return F.conv_transpose2d(grad, weight, None, stride, 0, rest)
 
 
 def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -90,14 +91,12 @@ def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Ten
     tall, wide = (-(-x.shape[axis] // stride) for axis in (2, 3))
     parts = x
     if stride > 1:  # every second row and column: a picture for each place within a stride
-        parts = aten.constant_pad_nd.default(
-            x, [0, wide * stride - x.shape[3], 0, tall * stride - x.shape[2]]
-        )
+        parts = F.pad(x, [0, wide * stride - x.shape[3], 0, tall * stride - x.shape[2]])
         parts = parts.view(inputs, tall, stride, wide, stride).permute(2, 4, 0, 1, 3)
     lines = parts.reshape(stride * stride, inputs, tall * wide)
     rows, columns = grad.shape[2:]
     length = (rows - 1) * wide + columns
-    held = aten.constant_pad_nd.default(grad, [0, wide - columns]).view(outputs, rows * wide)[:, :length]
+    held = F.pad(grad, [0, wide - columns]).view(outputs, rows * wide)[:, :length]
     places = []
     for row in range(size):
         for column in range(size):
@@ -117,24 +116,25 @@ def blurred(canvas: Tensor, kernel: Tensor) -> Tensor:
     width = canvas.shape[2]
     height = canvas.shape[1] - rows + 1
     across = kernel @ _shifted(canvas, columns)  # (c, rows, pixels + 1)
-    flat = aten.constant_pad_nd.default(across.reshape(canvas.shape[0], -1), [0, rows * width])
+    flat = F.pad(across.reshape(canvas.shape[0], -1), [0, rows * width])
     sheared = flat.view(canvas.shape[0], rows, -1)[:, :, : height * width]
-    return sheared.sum(1).view(-1, height, width)[:, :, : width - columns + 1]
+    image: Tensor = sheared.sum(1).view(-1, height, width)[:, :, : width - columns + 1]
+    return image
 
 
 def spread(grad: Tensor, kernel: Tensor) -> Tensor:
     """Gradient of the canvas: `blurred` the other way round."""
     rows, columns = kernel.shape
-    wide = aten.constant_pad_nd.default(grad, [columns - 1, columns - 1, rows - 1, rows - 1])
+    wide = F.pad(grad, [columns - 1, columns - 1, rows - 1, rows - 1])
     return blurred(wide, kernel.flip([0, 1]))
 
 
 def kernel_gradient(grad: Tensor, canvas: Tensor, rows: int, columns: int) -> Tensor:
     """Gradient of the kernel (rows, columns): one product over all pixels."""
     count, _, width = canvas.shape
-    flat = aten.constant_pad_nd.default(grad, [0, columns - 1]).reshape(count, 1, -1)  # rows of the canvas
+    flat = F.pad(grad, [0, columns - 1]).reshape(count, 1, -1)  # rows of the canvas
     pixels = canvas.shape[1] * width + 1
-    long = aten.constant_pad_nd.default(flat, [0, pixels + width - flat.shape[2]])
+    long = F.pad(flat, [0, pixels + width - flat.shape[2]])
     lines = long.expand(count, rows, pixels + width).reshape(count, -1)[:, : rows * pixels]
     return torch.bmm(lines.view(count, rows, pixels), _shifted(canvas, columns).transpose(1, 2)).sum(0)
 
@@ -146,7 +146,7 @@ def _shifted(canvas: Tensor, count: int) -> Tensor:
     """
     channels, pixels = canvas.shape[0], canvas.shape[1] * canvas.shape[2]
     lines = canvas.reshape(channels, 1, pixels).expand(channels, count, pixels).reshape(channels, -1)
-    return aten.constant_pad_nd.default(lines, [0, count]).view(channels, count, pixels + 1)
+    return F.pad(lines, [0, count]).view(channels, count, pixels + 1)
 
 
 def batch_norm(
@@ -189,7 +189,7 @@ def batch_norm_backward(
 
 
 def _wide(values: Tensor) -> Tensor:
-    """(inputs,) -> (1, inputs, 1, 1)."""
+    """Give each channel its value: (inputs,) -> (1, inputs, 1, 1)."""
     return values.view(1, -1, 1, 1)
 
 
@@ -231,7 +231,7 @@ def reflection_backward(grad: Tensor, x: Tensor, padding: list[int]) -> Tensor:
 
 
 def leaky_backward(grad: Tensor, x: Tensor, slope: float, _of_result: bool) -> Tensor:
-    """Gradient of the leaky rectifier: the slope is 1 or the given one; a choice takes three times as long."""
+    """Gradient of the leaky rectifier: 1 or the slope. ONNX Runtime is slow at choosing, so it is a factor."""
     return grad * x.sign().clamp_min(slope)
 
 
@@ -254,7 +254,7 @@ def clipped_backward(grad: Tensor, x: Tensor, low: float, high: float) -> Tensor
 def slice_backward(grad: Tensor, shape: list[int], axis: int, begin: int, end: int, _step: int) -> Tensor:
     """Gradient of a slice without a step: zeros around."""
     pads = [0, 0] * (len(shape) - 1 - axis) + [begin, shape[axis] - min(end, shape[axis])]
-    return aten.constant_pad_nd.default(grad, pads)
+    return F.pad(grad, pads)
 
 
 def select_backward(grad: Tensor, shape: list[int], axis: int, index: int) -> Tensor:

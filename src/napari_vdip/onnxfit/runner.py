@@ -124,12 +124,14 @@ def _built(plan: Plan, stage: int, place: Place, threads: int) -> Any:
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.enable_mem_pattern = False  # a third less memory, no slower; DirectML asks for it
     wanted = [place.provider] + ["CPUExecutionProvider"] * (place.name != "onnx:cpu")
-    session = ort.InferenceSession(model_of(trace(plan, stage)).SerializeToString(), options, providers=wanted)
+    session = ort.InferenceSession(
+        model_of(trace(plan, stage)).SerializeToString(), options, providers=wanted
+    )
     # Where a provider's libraries or its driver are missing, ONNX Runtime goes on without it.
     if session.get_providers()[0] != place.provider:
         raise DeviceUnavailable(
-            f"device={place.name!r}: this onnxruntime has {place.provider}, but could not start it; look at its "
-            "driver and libraries, or use device='auto'"
+            f"device={place.name!r}: this onnxruntime has {place.provider}, but could not start it; look at "
+            "its driver and libraries, or use device='auto' with compile='auto'"
         )
     return session
 
@@ -139,13 +141,13 @@ def _errors(place: Place) -> Iterator[None]:
     """Turn what ONNX Runtime raises into ours."""
     try:
         yield
-    except (VdipError, MemoryError):
-        raise
-    except Exception as error:  # its errors have no other base
+    except Exception as error:  # its own errors have no other base
+        if "onnxruntime" not in type(error).__module__ and type(error) is not RuntimeError:
+            raise
         text = " ".join(str(error).split())
         if "allocat" in text or "out of memory" in text.lower():
             raise OutOfMemory(
-                f"the fit does not fit into the memory of {place.name}; crop the image, or use preset='fast' or "
-                "another device"
+                f"the fit does not fit into the memory of {place.name}; crop the image, or use preset='fast' "
+                "or another device"
             ) from error
         raise VdipError(f"ONNX Runtime failed during the fit on {place.name}: {text[:300]}") from error
