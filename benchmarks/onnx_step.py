@@ -69,16 +69,18 @@ def told(first: Program, second: Program) -> str:
     return f"image {image:.1e}, kernel {kernel:.1e}"
 
 
-def seconds_a_step(loop: Runner, steps: int) -> float:
-    """Median time of a step, of five pieces; the first steps are not counted."""
-    begin(loop.program)
-    loop.run(2)
-    piece, times = max(1, (steps - 2) // 5), []
-    for _ in range(5):
-        begun = time.perf_counter()
-        loop.run(piece)
-        times.append((time.perf_counter() - begun) / piece)
-    return float(np.median(times))
+def seconds_a_step(loops: list[Runner], steps: int) -> list[float]:
+    """Median time of a step of each, of five pieces in turns; the first steps are not counted."""
+    for loop in loops:
+        begin(loop.program)
+        loop.run(2)
+    piece, times = max(1, (steps - 2) // 5), np.zeros((5, len(loops)))
+    for number in range(5):
+        for place, loop in enumerate(loops):
+            begun = time.perf_counter()
+            loop.run(piece)
+            times[number, place] = (time.perf_counter() - begun) / piece
+    return list(np.median(times, 0))
 
 
 def single_steps(plan: Plan, there: OnnxRunner, steps: int) -> None:
@@ -162,8 +164,10 @@ def main() -> None:
             f"sessions ready in {first:.1f} s (pre-fit, first) and {time.perf_counter() - begun:.1f} s (fit)"
         )
         there = OnnxRunner(plan, place)
-        for way, loop in (("ONNX Runtime", there), ("torch", runner(plan, torch.device("cpu"), "off"))):
-            print(f"{way}: {seconds_a_step(loop, given.steps):.4f} s a step", flush=True)
+        onnx, torchs = seconds_a_step([there, runner(plan, torch.device("cpu"), "off")], given.steps)
+        print(
+            f"ONNX Runtime {onnx:.4f} s a step, torch {torchs:.4f} s: {onnx / torchs:.2f} times", flush=True
+        )
         single_steps(plan, there, given.steps)
         begin(there.program)
         there.run(given.steps)

@@ -118,8 +118,8 @@ class _Graph:
             self.values[node] = _TRANSLATED[target](self, node, *args, **_options(node))
         else:
             raise VdipError(
-                f"torch {torch.__version__} has an operator in the step of the fit that has no translation to "
-                f"ONNX: {target}; use compile='auto'"
+                f"torch {torch.__version__} has an operator in the step of the fit that has no translation "
+                f"to ONNX: {target}; use compile='auto'"
             )
 
     def _value(self, node: Node) -> Any:
