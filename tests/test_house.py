@@ -28,6 +28,7 @@ ROOMS = (
     "recipe",
     "writing",
     "core",
+    "onnxfit",
     "modelfile",
     "fitted",
     "opencv",

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import napari_vdip
+from napari_vdip.errors import InvalidOption
 
 _PACKAGES = ("torch", "numpy", "napari", "tifffile", "opencv-python", "scikit-image", "imagecodecs")
 _CUDA_EXAMPLE = "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu130"
@@ -25,9 +26,9 @@ def describe() -> list[str]:
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
         lines += [f"  cuda:{index}: {facts.name}, {facts.total_memory / 2**30:.1f} GiB"]
-    if torch.backends.mps.is_available():
-        lines += ["  mps: Apple GPU"]
-    elif not torch.cuda.is_available():
+    apple = torch.backends.mps.is_available()
+    lines += ["  mps: Apple GPU"] * apple + _onnx_devices()
+    if not apple and not torch.cuda.is_available():
         lines += ["", *_how_to_get_cuda(torch.version.cuda)]
     return lines
 
@@ -53,6 +54,16 @@ def processor() -> str:
             if name.strip() == "model name":
                 return " ".join(value.split())
     return platform.processor() or platform.machine()
+
+
+def _onnx_devices() -> list[str]:
+    """Lines about the providers of ONNX Runtime, where it is installed."""
+    from napari_vdip.onnxfit.providers import places
+
+    try:
+        return [f"  {place.name}: {place.title}, in ONNX Runtime" for place in places()]
+    except InvalidOption:
+        return []
 
 
 def _how_to_get_cuda(built_for: str | None) -> list[str]:

@@ -12,11 +12,11 @@ class Device:
     Attributes
     ----------
     name : str
-        Name that torch has for it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        As the option `device` names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ``onnx:dml``.
     title : str
         Name for people.
     free_bytes : int
-        Memory that is free.
+        Memory that is free; the host's where ONNX Runtime does the steps, which does not tell its own.
     """
 
     name: str
@@ -24,24 +24,31 @@ class Device:
     free_bytes: int
 
 
-def find(name: str) -> Device:
+def find(name: str, compile: str = "auto") -> Device:
     """Look a device up. Loads torch, which takes seconds the first time.
 
     Parameters
     ----------
-    name : str
-        As the option `device`.
+    name, compile : str
+        As the options `device` and `compile`.
 
     Raises
     ------
     DeviceUnavailable
-        If the name is unknown, or there is no such device for the installed torch.
+        If the name is unknown, or there is no such device for the installed torch or ONNX Runtime.
+    InvalidOption
+        If the two contradict each other, or ONNX Runtime is asked for and not installed.
     """
     import psutil
     import torch
 
+    from napari_vdip.onnxfit.providers import place_of
     from napari_vdip.solve import device_of
 
+    place = place_of(name, compile)
+    if place is not None:
+        title = f"{place.title}, in ONNX Runtime"
+        return Device(place.name, title, psutil.virtual_memory().available)
     device = device_of(name)
     if device.type == "cuda":
         return Device(str(device), torch.cuda.get_device_name(device), torch.cuda.mem_get_info(device)[0])

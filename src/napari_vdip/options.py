@@ -196,14 +196,16 @@ class Options:
     )
     device: str = _option(
         "auto",
-        "auto (a GPU if torch finds one), cpu, cuda, cuda:1, mps.",
+        "auto (a GPU if torch finds one), cpu, cuda, cuda:1, mps. In ONNX Runtime: onnx:cpu, onnx:dml, "
+        "onnx:cuda, onnx:openvino, onnx:rocm, onnx:coreml.",
         advanced=True,
         group="machine",
     )
-    compile: Literal["auto", "script", "off"] = _option(
+    compile: Literal["auto", "script", "off", "onnx"] = _option(
         "auto",
         "script: the loop runs as one TorchScript program. off: the same modules run from Python. "
-        "auto: script where this Python and torch have it.",
+        "onnx: ONNX Runtime does the steps, for GPUs that torch does not know; needs the extra onnx. "
+        "auto: script where this Python and torch have it, onnx with a device onnx:...",
         advanced=True,
         group="machine",
     )

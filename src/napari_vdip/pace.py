@@ -104,11 +104,11 @@ def key_of(preset: str, device: str, threads: int | None) -> str:
     ----------
     preset : str
     device : str
-        ``cpu``, ``cuda:0``, ...
+        ``cpu``, ``cuda:0``, ``onnx:dml``, ...
     threads : int or None
         Counts on the CPU only.
     """
-    return f"{preset} {device}" + (f" {threads}" if device == "cpu" and threads else "")
+    return f"{preset} {device}" + (f" {threads}" if device in ("cpu", "onnx:cpu") and threads else "")
 
 
 def estimate(

@@ -20,6 +20,8 @@ from napari_vdip.core.smooth import smooth_image
 from napari_vdip.draws import kernel_std
 from napari_vdip.errors import DeviceUnavailable, Diverged, InvalidOption, OutOfMemory, VdipError
 from napari_vdip.fitted import Network
+from napari_vdip.onnxfit import providers
+from napari_vdip.onnxfit.runner import OnnxRunner
 from napari_vdip.options import KINDS, PRESETS, Options
 from napari_vdip.result import History, Progress, Result
 from napari_vdip.starts import Starts, seed_of
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
 
     import numpy.typing as npt
+
+    from napari_vdip.core.compile import Runner
 
     FloatArray = npt.NDArray[np.float32]
 
@@ -53,6 +57,8 @@ class Setting:
 
     Attributes
     ----------
+    device : torch.device
+        Where torch does its part; the processor where ONNX Runtime does the steps.
     kernel_size : tuple of int
         Height and width.
     kernel_size_reason : str
@@ -77,6 +83,8 @@ class Setting:
         Contrast of the frame of which this image is a tile, as `contrast_of` tells it; None: its own.
     steepness : float or None
         With `near`: scale of the prior in units of the contrast; None: what `sharpness` tells of this image.
+    place : Place or None
+        Where ONNX Runtime does the steps; None: torch does them.
     """
 
     options: Options
@@ -94,23 +102,63 @@ class Setting:
     first: FloatArray | None = None
     contrast: float | None = None
     steepness: float | None = None
+    place: providers.Place | None = None
+
+    @property
+    def device_name(self) -> str:
+        """Name of the device that does the steps, see `device_named`."""
+        return str(self.device) if self.place is None else self.place.name
+
+
+def placed(options: Options) -> tuple[torch.device, Way, providers.Place | None]:
+    """Choose torch's device, how the loop is compiled, and where ONNX Runtime does the steps, if it does.
+
+    Raises
+    ------
+    DeviceUnavailable
+        If there is no such device.
+    InvalidOption
+        If device and compile contradict each other, or what is asked for cannot be had.
+    """
+    place = providers.place_of(options.device, options.compile)
+    if place is None:
+        return device_of(options.device), way_of(options.compile), None
+    preset = PRESETS[options.preset]
+    if preset.bound_steps or preset.ssim_steps:
+        raise InvalidOption(
+            f"preset={options.preset!r} draws a sample of the image in each step, which no ONNX graph does; "
+            "use preset='fast', 'balanced' or 'best', or compile='auto' with a device of torch"
+        )
+    if options.precision == "bfloat16":
+        raise InvalidOption(
+            "precision='bfloat16' is for torch; ONNX Runtime does the steps in float32: use precision='auto'"
+        )
+    return torch.device("cpu"), "off", place
+
+
+def device_named(options: Options) -> str:
+    """Name of the device that does the steps: ``cpu``, ``cuda:0``, ``onnx:dml``. Raises as `placed` does."""
+    place = providers.place_of(options.device, options.compile)
+    return str(device_of(options.device)) if place is None else place.name
 
 
 def device_of(name: str) -> torch.device:
-    """Device by the name that the option has.
+    """Device of torch by the name that the option has: the processor beside ONNX Runtime.
 
     Raises
     ------
     DeviceUnavailable
         If the name is unknown, or there is no such device for the installed torch.
     """
+    if providers.place_of(name, "auto") is not None:
+        return torch.device("cpu")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
         raise DeviceUnavailable(
-            f"device={name!r} is unknown; expected auto, cpu, cuda, cuda:1 or mps"
+            f"device={name!r} is unknown; expected auto, cpu, cuda, cuda:1, mps or onnx:..."
         ) from None
     count = {
         "cpu": 1,
@@ -141,11 +189,11 @@ def way_of(name: str) -> Way:
     return "off" if name == "off" or not scripting_available() else "script"
 
 
-def precision_of(options: Options, device: torch.device) -> Literal["float32", "bfloat16"]:
-    """Precision of the numbers inside the image's network, where the option leaves it open too."""
+def precision_of(options: Options, device: str) -> Literal["float32", "bfloat16"]:
+    """Precision of the numbers inside the image's network on a device, as `device_named` names it."""
     if options.precision != "auto":
         return options.precision
-    short = PRESETS[options.preset].bfloat16 and device.type == "cpu" and _has_bfloat16_units()
+    short = PRESETS[options.preset].bfloat16 and device == "cpu" and _has_bfloat16_units()
     return "bfloat16" if short else "float32"
 
 
@@ -174,7 +222,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         kernel_height=kernel_height,
         kernel_width=kernel_width,
         by_fft=max(setting.kernel_size) >= _FFT_FROM,
-        bfloat16=precision_of(options, setting.device) == "bfloat16",
+        bfloat16=precision_of(options, setting.device_name) == "bfloat16",
         channels=preset.channels,
         skip_channels=preset.skip_channels,
         # Reflection needs 2 px at the last scale, and so does the pooling of a non-local block.
@@ -437,9 +485,7 @@ def with_steepness(setting: Setting, frame: arrays.Frame) -> Setting:
 
 def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
     """Program with its image, at step 0 of the first start."""
-    # A polish alone is over before a scripted program would be compiled.
-    way = setting.way if setting.near is None else "off"
-    loop = runner(plan_of(setting, *frame.y.shape), setting.device, way)
+    loop = loop_of(plan_of(setting, *frame.y.shape), setting)
     height, width = setting.kernel_size
     kernel = setting.kernel if setting.near is None else setting.near
     if kernel is None:
@@ -456,6 +502,16 @@ def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
             _without_networks(loop.program, setting)
 
     return Starts(loop, begin, seed, _starts(loop.program.polish, setting))
+
+
+def loop_of(plan: Plan, setting: Setting) -> Runner:
+    """Build a program where and how a setting says."""
+    # A polish alone is over before a scripted program would be compiled; it is torch's anyway.
+    if setting.near is not None:
+        return runner(plan, setting.device, "off")
+    if setting.place is not None:
+        return OnnxRunner(plan, setting.place)
+    return runner(plan, setting.device, setting.way)
 
 
 def _starts(polish: int, setting: Setting) -> int:
@@ -553,14 +609,15 @@ def _report(fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, seco
     return {
         "options": options.as_dict(),
         "seed": seed,
-        "device": _device_name(setting.device),
-        "precision": precision_of(options, setting.device),
-        "compile": "cuda graph" if setting.device.type == "cuda" else setting.way,
+        "device": _device_name(setting),
+        "precision": precision_of(options, setting.device_name),
+        "compile": _compiled(setting),
         "versions": {
             "napari-vdip": napari_vdip.__version__,
             "torch": torch.__version__,
             "numpy": np.__version__,
             "python": platform.python_version(),
+            **({} if setting.place is None else {"onnxruntime": providers.runtime().__version__}),
         },
         "method": options.method_used,
         "noise": options.noise,
@@ -595,10 +652,21 @@ def _covers(fits: Starts, setting: Setting) -> str:
     return f"{told}; and the kernel's own, by {fits.draws} {kinds}"
 
 
-def _device_name(device: torch.device) -> str:
+def _compiled(setting: Setting) -> str:
+    """Say how the steps were run."""
+    if setting.place is not None and setting.near is None:
+        return f"onnx: {setting.place.provider}"
+    return "cuda graph" if setting.device.type == "cuda" else setting.way
+
+
+def _device_name(setting: Setting) -> str:
+    device = setting.device
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"
+    if setting.place is not None and setting.place.name != "onnx:cpu":
+        return f"{setting.place.name} ({setting.place.title})"
+    name = device if setting.place is None else setting.place.name
+    return f"{name} ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"
 
 
 def _worthwhile(threads: int | None, frame: arrays.Frame) -> int:

@@ -14,7 +14,7 @@ from napari_vdip import arrays, estimate, grid, modes, optics, pace
 from napari_vdip.errors import Diverged, InvalidInput, InvalidOption
 from napari_vdip.layout import Layout, layout_of
 from napari_vdip.result import History, Progress, Result
-from napari_vdip.solve import Setting, check_polished, device_of, polish_steps, way_of
+from napari_vdip.solve import Setting, check_polished, placed, polish_steps
 from napari_vdip.tiles import solve_frame_or_tiles
 
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ def mask_of(
 def setting_of(image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, options: Options) -> Setting:
     """Choose what holds for all slices; the kernel size from the middle slice where it is "auto"."""
     grid.check(options, stacked=bool(layout.leading))
-    device, way = device_of(options.device), way_of(options.compile)
+    device, way, place = placed(options)
     if layout.leading and options.kernel_mode != "each":
         check_polished(options, f"kernel_mode={options.kernel_mode!r}")
     kernel = None if options.kernel is None else known_kernel(options.kernel)
@@ -338,7 +338,8 @@ def setting_of(image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, 
     optics.of_options(options, (size[0], size[1]))  # what is wrong with it is told before the first step
     # The networks of many slices would fill the memory.
     single = len(layout.slices) == 1
-    return Setting(options, device, way, (size[0], size[1]), reason, kernel, keep_network=single)
+    kernel_size = (size[0], size[1])
+    return Setting(options, device, way, kernel_size, reason, kernel, keep_network=single, place=place)
 
 
 def _grey(

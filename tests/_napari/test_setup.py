@@ -23,7 +23,7 @@ from napari_vdip.errors import DeviceUnavailable
 @pytest.fixture
 def here(monkeypatch):
     """Stand in for the device: a processor with 4 GiB of free memory, found at once."""
-    monkeypatch.setattr("napari_vdip._napari.setup.find", lambda name: Device("cpu", "processor", 4 * 2**30))
+    monkeypatch.setattr("napari_vdip._napari.setup.find", lambda *_: Device("cpu", "processor", 4 * 2**30))
 
 
 def told(widget, qtbot, text):
@@ -123,7 +123,9 @@ class TestBeforeRun:
         assert minutes(widget.outlook.text()) == 1
 
     def test_a_device_that_is_not_there_is_told_before_run(self, viewer, open_dock, qtbot, monkeypatch):
-        def find(name):
+        def find(name, compile):
+            if compile == "onnx":
+                return Device("onnx:dml", "GPU by DirectML, in ONNX Runtime", 2**30)
             if name == "auto":
                 return Device("cuda", "big card", 70 * 2**30)
             raise DeviceUnavailable(f"device={name!r} is not available")
@@ -135,9 +137,11 @@ class TestBeforeRun:
         assert text.endswith("Time not known yet on the big card; 70.0 GiB of memory free.")
         widget.device.value = "cuda:7"
         told(widget, qtbot, "device='cuda:7' is not available")
+        widget.compile.value = "onnx"
+        told(widget, qtbot, "Time not known yet on the GPU by DirectML, in ONNX Runtime; 1.0 GiB")
 
     def test_opening_the_form_does_not_wait_for_the_device(self, viewer, open_dock, qtbot, monkeypatch):
-        def slow(name):
+        def slow(name, compile):
             time.sleep(1.5)
             return Device("cpu", "processor", 2**30)
 
@@ -152,7 +156,7 @@ class TestBeforeRun:
     ):
         found = []
 
-        def slow(name):
+        def slow(name, compile):
             time.sleep(0.3)
             found.append(name)
             return Device("cpu", "processor", 2**30)

@@ -123,7 +123,8 @@ class Setup:
         for name, value in memory.last().items():
             self._options[name].value = value
         self.defaults.changed.connect(self._set_defaults)
-        self._options["device"].changed.connect(lambda *_: self._timer.start(_SETTLED))
+        for name in ("device", "compile"):
+            self._options[name].changed.connect(lambda *_: self._timer.start(_SETTLED))
         for name in _TIMED:
             self._options[name].changed.connect(self.tell)
         self._options["channel_axis"].changed.connect(self.refresh)
@@ -218,7 +219,8 @@ class Setup:
         if self._closed:
             return
         _wait_at_exit()
-        worker = create_worker(_look, self._options["device"].value, _start_thread=False)
+        asked = (self._options[name].value for name in ("device", "compile"))
+        worker = create_worker(_look, *asked, _start_thread=False)
         worker.returned.connect(self._found)
         worker.start()
 
@@ -260,7 +262,7 @@ class Setup:
             return "Looking for the device ..."
         if isinstance(device, str):
             return device
-        threads = f" with {options.threads} threads" if device.name == "cpu" else ""
+        threads = f" with {options.threads} threads" if device.name in ("cpu", "onnx:cpu") else ""
         seconds = pace.estimate(shape, options, device.name, memory.speeds())
         time = "Time not known yet" if seconds is None else f"About {pace.in_words(seconds)}"
         return f"{time} on the {device.title}{threads}; {device.free_bytes / 2**30:.1f} GiB of memory free."
@@ -270,10 +272,10 @@ class Setup:
             self._options[name].value = value
 
 
-def _look(name: str) -> Device | str:
+def _look(name: str, compile: str) -> Device | str:
     """Find a device, or say why not."""
     try:
-        return find(name)
+        return find(name, compile)
     except (VdipError, RuntimeError) as error:  # torch's own errors, a driver's among them, are RuntimeErrors
         return str(error)
 

@@ -16,7 +16,7 @@ from napari_vdip.benchmark.figures import error_ratio
 from napari_vdip.benchmark.table import Reference, Row, Table
 from napari_vdip.errors import InvalidInput, InvalidOption
 from napari_vdip.options import PRESETS, Options
-from napari_vdip.solve import device_of
+from napari_vdip.solve import device_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -191,7 +191,7 @@ def _planned(campaign: Campaign) -> list[_Run]:
         If a case cannot be read: before the first run rather than hours after it.
     """
     options = campaign.options
-    device = str(device_of(options.device))
+    device = device_named(options)
     found = cases.find(campaign.folder, campaign.patterns)
     facts = [(case, *_sizes(case, campaign.kernel_size)) for case in found]
     common: dict[str, Any] = {"noise": options.noise, "version": napari_vdip.__version__}

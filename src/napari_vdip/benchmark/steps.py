@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_vdip import heap
-from napari_vdip.core.compile import runner
-from napari_vdip.solve import STAGES, Setting, device_of, plan_of, way_of
+from napari_vdip.solve import STAGES, Setting, loop_of, placed, plan_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,8 +83,8 @@ def warm_stages(
     DeviceUnavailable
         If the device does not exist.
     """
-    device = device_of(options.device)
-    setting = Setting(options, device, way_of(options.compile), kernel_size, "given", None)
+    device, way, place = placed(options)
+    setting = Setting(options, device, way, kernel_size, "given", None, place=place)
     plan = plan_of(setting, 1, *shape)
     schedule = (plan.prefit, plan.bound, plan.ssim, plan.profile, plan.polish)
     warm = _WARM_UP_CUDA if device.type == "cuda" else _WARM_UP
@@ -97,7 +96,7 @@ def warm_stages(
         counts = [0] * stage + [warm + steps] + list(schedule[stage + 1 :])
         names = ("prefit", "bound", "ssim", "profile", "polish")
         counted: dict[str, Any] = dict(zip(names, counts, strict=True))
-        loop = runner(plan._replace(**counted), device, setting.way)
+        loop = loop_of(plan._replace(**counted), setting)
         program = loop.program
         y = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0)).to(device)
         kernel = torch.full_like(program.kernel, 1.0 / program.kernel.numel())

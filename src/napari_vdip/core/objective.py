@@ -9,6 +9,8 @@ Shapes: mean and std (c, h, w) on the canvas, residual (c, H, W), kernel (Kh, Kw
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -127,16 +129,40 @@ def sparse_precision(mean: Tensor, var: Tensor) -> Tensor:
     return total
 
 
-def correlation_gain(kernel: Tensor, regularity: Tensor, rows: int, columns: int) -> Tensor:
+def correlation_gain(kernel: Tensor, regularity: Tensor, rows: int, columns: int, by_fft: bool) -> Tensor:
     """By how much a pixel's standard deviation exceeds the mean-field one.
 
     A factorised posterior gives the reciprocal of the precision's diagonal, which is less than the
     diagonal of its inverse: deconvolved noise is correlated. For a stationary precision
     ``|K|^2 + regularity`` (in units of 1 / noise variance) both are means over the frequencies.
     """
-    spectrum: Tensor = torch.fft.rfft2(kernel, s=[rows, columns], dim=[-2, -1], norm=None)
-    power = spectrum.abs().square() + regularity
+    if by_fft:
+        spectrum: Tensor = torch.fft.rfft2(kernel, s=[rows, columns], dim=[-2, -1], norm=None)
+        power = spectrum.abs().square()
+    else:
+        power = kernel_power(kernel, rows, columns)
+    power = power + regularity
     return (power.reciprocal().mean() * power.mean()).sqrt()
+
+
+def kernel_power(kernel: Tensor, rows: int, columns: int) -> Tensor:
+    """``|K|^2`` at the frequencies of `rfft2`, (rows, columns // 2 + 1), by products with waves."""
+    down = waves(rows, rows, kernel.size(0), kernel)
+    across = waves(columns // 2 + 1, columns, kernel.size(1), kernel)
+    cosines, sines = torch.matmul(down[0], kernel), torch.matmul(down[1], kernel)
+    along, over = across[0].t(), across[1].t()
+    real = torch.matmul(cosines, along) - torch.matmul(sines, over)
+    imaginary = torch.matmul(sines, along) + torch.matmul(cosines, over)
+    return real.square() + imaginary.square()
+
+
+def waves(count: int, length: int, places: int, like: Tensor) -> Tensor:
+    """Cosine and sine of the first frequencies of an axis at its first places, (2, count, places)."""
+    frequency = torch.arange(count, device=like.device, dtype=like.dtype)
+    place = torch.arange(places, device=like.device, dtype=like.dtype)
+    # Whole turns are left out before they cost digits.
+    angle = 2.0 * math.pi / length * torch.remainder(frequency[:, None] * place[None], float(length))
+    return torch.stack([angle.cos(), angle.sin()])
 
 
 def extreme_prior(mean: Tensor, std: Tensor, seed: Tensor, stream: Tensor, window: int = 35) -> Tensor:

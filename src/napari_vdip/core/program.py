@@ -388,7 +388,7 @@ class Program(nn.Module):
         if self.prior == "sparse":
             prior = prior + 0.5 * sparse_precision(self.mean, self.var)
         self.var.copy_(1.0 / (data + prior))
-        gain = correlation_gain(self.kernel, prior.mean() * noise, data.size(1), data.size(2))
+        gain = correlation_gain(self.kernel, prior.mean() * noise, data.size(1), data.size(2), self.by_fft)
         self.std.copy_((self.var.sqrt() * gain).clamp_max(math.sqrt(self.widest)))
 
     def polish_step(self, stage: int) -> None:
@@ -438,7 +438,7 @@ class Program(nn.Module):
     def fraction(self) -> Tensor:
         """Part of the schedule after the pre-fit that is done, 0 to 1; 0 in the pre-fit."""
         steps = max(self.steps - self.polish - self.prefit, 1)
-        return ((self.clock - self.prefit).to(torch.float32) / steps).clamp_min(0.0)
+        return ((self.clock - self.prefit).to(self.y.dtype) / steps).clamp_min(0.0)
 
     def adam(self, image_grad: Tensor, kernel_grad: Tensor) -> None:
         """Adam step (Kingma and Ba 2015) and the clock; a step with a NaN in its gradient is skipped."""
@@ -450,7 +450,7 @@ class Program(nn.Module):
             decay = torch.pow(0.5, halvings)
         sound = torch.isfinite(image_grad.sum() + kernel_grad.sum())
         self.adam_clock.add_(sound)
-        time = self.adam_clock.to(torch.float32).clamp_min(1.0)
+        time = self.adam_clock.to(self.y.dtype).clamp_min(1.0)
         first_scale = 1.0 / (1.0 - torch.pow(0.9, time))
         second_scale = 1.0 / (1.0 - torch.pow(0.999, time))
         for theta, first, second, grad, rate in [

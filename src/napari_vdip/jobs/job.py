@@ -25,7 +25,7 @@ from napari_vdip.jobs.units import MANIFEST, Advice, Units
 from napari_vdip.layout import Layout, layout_of
 from napari_vdip.modes import Visit
 from napari_vdip.options import Options
-from napari_vdip.solve import device_of, precision_of
+from napari_vdip.solve import device_named, precision_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -315,12 +315,13 @@ def _versions(options: Options) -> dict[str, str]:
     """Tell what the last digits of a result follow from, besides the number of threads."""
     import torch
 
-    device = device_of(options.device)
+    device = device_named(options)
     return {
         "napari-vdip": napari_vdip.__version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "device": device.type,
+        # Which of several equal cards it was does not count.
+        "device": device if device.startswith("onnx:") else device.partition(":")[0],
         "precision": precision_of(options, device),
     }
 
