@@ -39,7 +39,7 @@ PROFILE = 3
 def plan_for(shape: tuple[int, int], kernel_size: int, steps: int) -> Plan:
     """Plan of the preset fast with the steps of the fit alone."""
     setting = Setting(
-        Options(preset="fast", kernel_size=kernel_size),
+        Options(preset="fast", kernel_size=kernel_size, precision="float32"),
         torch.device("cpu"),
         "off",
         (kernel_size, kernel_size),

@@ -30,7 +30,12 @@ pytest.importorskip("onnx", reason="the extra onnx is not installed")
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
 SETTING = Setting(
-    Options(preset="fast", kernel_size=(5, 3)), torch.device("cpu"), "off", (5, 3), "given", None
+    Options(preset="fast", kernel_size=(5, 3), precision="float32"),
+    torch.device("cpu"),
+    "off",
+    (5, 3),
+    "given",
+    None,
 )
 PLAN = plan_of(SETTING, 1, 16, 18)._replace(
     channels=4, skip_channels=2, levels=2, prefit=3, profile=12, polish=0
@@ -460,6 +465,13 @@ def test_an_operator_without_translation_is_named():
 def test_the_published_schedule_is_refused_before_the_first_step():
     with pytest.raises(InvalidOption, match=r"preset='paper' draws a sample.*'balanced' or 'best'"):
         deblur(np.eye(40), kernel_size=5, preset="paper", compile="onnx")
+
+
+def test_short_numbers_are_refused_and_never_chosen():
+    with pytest.raises(InvalidOption, match="precision='bfloat16' is for torch"):
+        deblur(np.eye(40), kernel_size=5, compile="onnx", precision="bfloat16")
+    result = deblur(np.random.default_rng(0).random((40, 44)), **QUICK, compile="onnx")
+    assert result.report["precision"] == "float32"
 
 
 def test_devices_are_found_and_listed():
