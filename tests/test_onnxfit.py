@@ -342,7 +342,7 @@ def test_several_starts_share_their_sessions(blurred, monkeypatch):
     monkeypatch.setitem(PRESETS, "best", dataclasses.replace(PRESETS["fast"], starts=2))
     built = counted(monkeypatch)
     result = deblur(blurred, **QUICK | {"preset": "best", "iterations": 12}, compile="onnx")
-    assert result.report["steps"] == 2 * (2 + 9) + 3
+    assert result.report["steps"] == 2 * (2 + 9 + 3)
     assert built == [0, 3]
 
 

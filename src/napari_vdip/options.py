@@ -366,6 +366,8 @@ class Preset:
         How the rates fall; over the part of the schedule after the pre-fit.
     centre_weight : float
         Weight of the kernel's squared distance from the centre in px^2; 0 as published.
+    ridge : float
+        Of the kernel's least squares in the polish: the less it is, the better the image has to be.
     starts : int
         Fits from different random numbers, each with its polish, whose images and kernels are averaged.
     bfloat16 : bool
@@ -385,6 +387,7 @@ class Preset:
     kernel_rate: float
     decay: Literal["halving", "cosine"]
     centre_weight: float
+    ridge: float = 1e-4
     method: Method = "sparse"
     starts: int = 1
     bfloat16: bool = True
@@ -448,7 +451,7 @@ _BALANCED = Preset(
     centre_weight=1e-2,
 )
 PRESETS: dict[str, Preset] = {
-    "fast": dataclasses.replace(_BALANCED, profile_steps=150),
+    "fast": dataclasses.replace(_BALANCED, profile_steps=150, ridge=3e-4),
     "balanced": _BALANCED,
     "best": dataclasses.replace(_BALANCED, profile_steps=900, starts=5),
     "paper": Preset(

@@ -232,6 +232,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         variational=method != "dip",
         bound_weight=1e-4 if method == "extreme" else 0.1,
         centre_weight=preset.centre_weight,
+        ridge=preset.ridge,
         hold_kernel=setting.kernel is not None and (options.kernel_fixed or options.family_used != "free"),
         image_rate=preset.image_rate,
         kernel_rate=preset.kernel_rate,

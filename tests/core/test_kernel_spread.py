@@ -31,6 +31,7 @@ def program():
         noise_var=torch.tensor(1e-4),
         contrast=y.std(),
         model_error=0.01,
+        ridge=3e-4,
         floor=torch.tensor(-1e6),
         kernel=kernel,
         mean=sharp,

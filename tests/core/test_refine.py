@@ -111,7 +111,7 @@ def test_kernel_fit_has_the_gradient_of_its_objective():
     energy = (v * dv(residual).square()).sum() + (h * dh(residual).square()).sum()
     loss = energy / (4 * y.numel()) + 1.5e-4 * kernel.square().sum()
     (expected,) = torch.autograd.grad(loss, kernel)
-    fit = refine.KernelFit(x, y, weight, 5, 3)
+    fit = refine.KernelFit(x, y, weight, 5, 3, 3e-4)
     torch.testing.assert_close(fit.normal(kernel.detach()) - fit.right, expected)
 
 
@@ -119,5 +119,5 @@ def test_kernel_fit_finds_the_kernel_of_a_known_image():
     x, kernel = random(1, 40, 44), refine.drop_weak(kernel_of(7, 5))
     y = blur_direct(x, kernel)
     flat = torch.full_like(kernel, 1 / kernel.numel())
-    found = refine.KernelFit(x, y, torch.ones_like(y), 7, 5).improve(flat, 200)
+    found = refine.KernelFit(x, y, torch.ones_like(y), 7, 5, 3e-4).improve(flat, 200)
     assert (found - kernel).abs().sum() < 0.02 < 0.3 < (flat - kernel).abs().sum()

@@ -40,6 +40,7 @@ class KernelSpread:
         self.slope_var: Tensor = program.slope_var
         self.model_var = self.noise_var + (program.model_error * self.contrast).square()
         self.precision = self.weight.square() / self.model_var
+        self.ridge: float = program.ridge
         self.total = torch.zeros_like(self.image)
         self._own: Tensor | None = None
 
@@ -73,7 +74,7 @@ class KernelSpread:
             y = y + noise * self.model_var.sqrt() / self.weight.clamp_min(1e-3)
         kernel, image = self.kernel, self.image
         for _ in range(_REFITS):
-            fit = KernelFit(image, y, self.weight, kernel.size(0), kernel.size(1))
+            fit = KernelFit(image, y, self.weight, kernel.size(0), kernel.size(1), self.ridge)
             kernel = drop_weak(fit.improve(kernel, 60))
             image = self.polished(kernel, y, image)
         return kernel

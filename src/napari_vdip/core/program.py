@@ -65,6 +65,7 @@ class Plan(NamedTuple):
     variational: bool
     bound_weight: float
     centre_weight: float
+    ridge: float
     hold_kernel: bool
     image_rate: float
     kernel_rate: float
@@ -138,6 +139,7 @@ class Program(nn.Module):
         self.by_network: bool = plan.variational and plan.profile == 0
         self.bound_weight: float = plan.bound_weight
         self.centre_weight: float = plan.centre_weight
+        self.ridge: float = plan.ridge
         self.hold_kernel: bool = plan.hold_kernel
         self.rates: tuple[float, float] = (plan.image_rate, plan.kernel_rate)
         self.cosine: bool = plan.cosine
@@ -406,6 +408,7 @@ class Program(nn.Module):
                 self.weight,
                 self.kernel_height,
                 self.kernel_width,
+                self.ridge,
             )
             self.kernel.copy_(drop_weak(fit.improve(self.kernel, 60)))
         else:

@@ -197,7 +197,7 @@ def drop_weak(kernel: Tensor) -> Tensor:
 
 
 class KernelFit:
-    """Least squares for the kernel, in the gradients: ``||D (k * x - y)||^2 / (2 n) + 1e-4 ||k||^2 / 2``.
+    """Least squares for the kernel, in the gradients: ``||D (k * x - y)||^2 / (2 n) + ridge ||k||^2 / 2``.
 
     Parameters
     ----------
@@ -205,9 +205,13 @@ class KernelFit:
     y, weight : Tensor, (c, H, W)
         Data, and the square root of each pixel's relative precision.
     kernel_height, kernel_width : int
+    ridge : float
     """
 
-    def __init__(self, x: Tensor, y: Tensor, weight: Tensor, kernel_height: int, kernel_width: int) -> None:
+    def __init__(
+        self, x: Tensor, y: Tensor, weight: Tensor, kernel_height: int, kernel_width: int, ridge: float
+    ) -> None:
+        self.ridge: float = ridge
         self.kernel_height: int = kernel_height
         self.kernel_width: int = kernel_width
         self.rows: int = x.size(1)
@@ -231,7 +235,7 @@ class KernelFit:
         spectrum = torch.fft.rfft2(kernel, s=self.size, dim=[-2, -1], norm=None) * self.spectrum
         full: Tensor = torch.fft.irfft2(spectrum, s=self.size, dim=[-2, -1], norm=None)
         blurred = full[:, self.kernel_height - 1 : self.rows, self.kernel_width - 1 : self.columns]
-        return self.gather(blurred) + 1e-4 * kernel
+        return self.gather(blurred) + self.ridge * kernel
 
     def improve(self, kernel: Tensor, steps: int) -> Tensor:
         """Accelerated projected gradient (Beck and Teboulle 2009) from a kernel; stays on the simplex."""
