@@ -71,8 +71,8 @@ def combined(courses: Sequence[Course]) -> tuple[FloatArray, FloatArray, FloatAr
     Returns
     -------
     mean, std : ndarray, (c, h, w)
-        The variance is the fits' mean one, less what the mean over n fits takes away: ``1 - 1 / n`` of
-        the variance between them.
+        The variance goes with that of a fit and that between fits together. Its mean is that of a fit
+        less what the mean over n fits takes away: ``1 - 1 / n`` of the variance between them.
     kernel : ndarray, (Kh, Kw)
         Not negative, sums to 1.
     """
@@ -102,9 +102,13 @@ def combined(courses: Sequence[Course]) -> tuple[FloatArray, FloatArray, FloatAr
         variances.append(shift(course.std**2, (0.0, down, right), order=1, mode="nearest"))
         kernel = np.maximum(shift(course.kernel, (-down, -right), order=3), 0.0)
         kernels.append(kernel / kernel.sum())
-    variance = np.mean(variances, 0, dtype=np.float32)
-    left = np.maximum(variance - np.var(means, 0, dtype=np.float32), _LEAST_SHARE * variance)
-    return np.mean(means, 0, dtype=np.float32), np.sqrt(left), np.mean(kernels, 0, dtype=np.float32)
+    own, between = np.mean(variances, 0), np.var(means, 0)
+    # What the mean takes away is taken from all pixels alike: where the fits differ it errs most, not least.
+    left = max(own.mean() - between.mean(), _LEAST_SHARE * own.mean())
+    variance = (own + between) * (left / (own + between).mean())
+    found = (np.mean(means, 0), np.sqrt(variance), np.mean(kernels, 0))
+    mean, std, kernel = (part.astype(np.float32) for part in found)
+    return mean, std, kernel
 
 
 class Starts:
