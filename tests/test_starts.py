@@ -55,7 +55,7 @@ def test_the_mean_has_less_error_than_each_fit(truth):
     mean, std, _ = combined(noisy)
     assert (mean - image).std() < 0.6 * min((fit.mean - image).std() for fit in noisy)
     # 0.05 of each, of which three quarters of the 0.02 that they do not share are averaged away.
-    assert np.sqrt((std**2).mean()) == pytest.approx(np.sqrt(0.05**2 - 0.75 * 0.02**2), rel=0.02)
+    assert np.sqrt((std**2).mean()) == pytest.approx(np.sqrt(0.05**2 - 0.75 * 0.02**2), rel=0.03)
 
 
 def test_uncertainty_is_large_where_fits_differ_and_some_is_left_however_much(truth):
@@ -66,7 +66,9 @@ def test_uncertainty_is_large_where_fits_differ_and_some_is_left_however_much(tr
         others = [course(image + sign * np.where(differ, change, 0.0), kernel) for sign in (1, -1, 0)]
         _, std, _ = combined(others)
         assert std[differ].min() > std[~differ].max()
-        assert 0.0249 < np.sqrt((std**2).mean()) < 0.05
+        assert np.median(std) == pytest.approx(0.05, rel=0.02)  # most pixels are the same in all fits
+    _, std, _ = combined([course(image + sign * 0.5, kernel) for sign in (1, -1, 0)])
+    assert np.sqrt((std**2).mean()) == pytest.approx(0.025, rel=0.05)
 
 
 def test_a_fit_in_a_wrong_minimum_takes_no_part(truth):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # A fit whose objective, log(1 - SSIM), ends this much above the best one's takes no part.
 _WORSE = 0.5
-_LEAST_SHARE = 0.25  # of the variance is left, however much the fits differ
+_LEAST_SHARE = 0.25  # of a fit's variance is left, however much the fits differ
 _SEED_STEP = 0x3C6EF372  # far from the seeds of other slices
 
 
@@ -71,8 +71,8 @@ def combined(courses: Sequence[Course]) -> tuple[FloatArray, FloatArray, FloatAr
     Returns
     -------
     mean, std : ndarray, (c, h, w)
-        The variance goes with that of a fit and that between fits together. Its mean is that of a fit
-        less what the mean over n fits takes away: ``1 - 1 / n`` of the variance between them.
+        The variance goes with that of a fit and that between fits together, and is that of a fit less
+        what the mean over n fits takes away, ``1 - 1 / n`` of the variance between them, in the median.
     kernel : ndarray, (Kh, Kw)
         Not negative, sums to 1.
     """
@@ -104,8 +104,9 @@ def combined(courses: Sequence[Course]) -> tuple[FloatArray, FloatArray, FloatAr
         kernels.append(kernel / kernel.sum())
     own, between = np.mean(variances, 0), np.var(means, 0)
     # What the mean takes away is taken from all pixels alike: where the fits differ it errs most, not least.
-    left = max(own.mean() - between.mean(), _LEAST_SHARE * own.mean())
-    variance = (own + between) * (left / (own + between).mean())
+    # The median, as few pixels, of the canvas around the image above all, differ by far more than the rest.
+    share = float(np.median(between / own))
+    variance = (own + between) * max(1.0 - share, _LEAST_SHARE) / (1.0 + share)
     found = (np.mean(means, 0), np.sqrt(variance), np.mean(kernels, 0))
     mean, std, kernel = (part.astype(np.float32) for part in found)
     return mean, std, kernel
