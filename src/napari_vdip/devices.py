@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+FREE_SHARE = 0.5  # of the free memory is used: the frame itself and other programs need some too
+# Bytes a pixel at the peak of a fit, with room, for each channel of its networks (docs/benchmarks/stacks.md).
+FIT_BYTES = 220
+
 
 @dataclass(frozen=True)
 class Device:

@@ -1,8 +1,9 @@
-"""The C library's heap during a fit: what one step frees, the next one takes. glibc only.
+"""Freed memory during a fit: the next step takes it. The heap of glibc, and torch's on a GPU.
 
 A step makes and drops some hundred arrays of many megabytes. glibc hands each of that size back to the
 system at once and asks for it again, and the system fills every page with zeros: that took a fifth
-of the processor time of a step at 256 x 256 px and almost half at 512 x 512 (docs/benchmarks/scaling.md).
+of the processor time of a step at 256 x 256 px and almost half at 512 x 512 (docs/benchmarks/scaling.md). On
+a GPU torch keeps what was freed by itself, but for ever.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import platform
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,15 +35,17 @@ _users = 0
 def kept() -> Iterator[None]:
     """Keep freed memory in the process meanwhile, and give it back at the end.
 
-    It may be entered several times, in several threads; the last to leave gives the memory back. It
-    does nothing where the C library is not glibc.
+    It may be entered several times, in several threads; the last to leave gives the memory back. The
+    C library's part does nothing where that is not glibc.
     """
     library = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
     _enter(library)
     try:
         yield
     finally:
-        _leave(library)
+        last = _leave(library)
+        if last and torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def _enter(library: ctypes.CDLL | None) -> None:
@@ -52,7 +57,8 @@ def _enter(library: ctypes.CDLL | None) -> None:
             library.mallopt(_TRIM_THRESHOLD, _DURING_TRIM)
 
 
-def _leave(library: ctypes.CDLL | None) -> None:
+def _leave(library: ctypes.CDLL | None) -> bool:
+    """Give back the C library's part; whether nobody is left."""
     global _users
     with _lock:
         _users -= 1
@@ -60,3 +66,4 @@ def _leave(library: ctypes.CDLL | None) -> None:
             library.mallopt(_MMAP_THRESHOLD, _AFTER_MMAP)
             library.mallopt(_TRIM_THRESHOLD, _AFTER_TRIM)
             library.malloc_trim(0)
+        return _users == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
+import traceback
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 import napari_vdip
-from napari_vdip import arrays, coarse, diagnosis, family, heap, optics, pace, sharpness
+from napari_vdip import arrays, coarse, devices, diagnosis, family, heap, optics, pace, sharpness
 from napari_vdip.core.compile import Way, runner, scripting_available
 from napari_vdip.core.program import Plan
 from napari_vdip.core.smooth import smooth_image
@@ -320,48 +321,53 @@ def frame_of(plane: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, option
 
 def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progress, None, Result]:
     """Deblur one image that is prepared already, as `solve` does."""
+    with heap.kept(), _torch_errors(frame.y.shape):
+        return (yield from _solved(frame, setting, seed))
+
+
+def _solved(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progress, None, Result]:
+    """Do what `solve_frame` promises; what it worked with is gone when it ends."""
     threads = _worthwhile(setting.options.threads, frame)
-    with _torch_errors(frame.y.shape), heap.kept():
-        started, chunk = time.perf_counter(), 1
-        with _threads(1):  # thousands of small questions, which more threads only make slower
-            setting = with_steepness(_with_family(setting, frame), frame)
-        before = yield from _from_half(frame, setting, seed)
-        if before is not None:
-            setting = replace(setting, first=before.result.kernel)
-            started = time.perf_counter() - before.seconds
-        done_before, times = (0, [(0, 0.0)]) if before is None else (before.step, [(0, before.seconds)])
+    started, chunk = time.perf_counter(), 1
+    with _threads(1):  # thousands of small questions, which more threads only make slower
+        setting = with_steepness(_with_family(setting, frame), frame)
+    before = yield from _from_half(frame, setting, seed)
+    if before is not None:
+        setting = replace(setting, first=before.result.kernel)
+        started = time.perf_counter() - before.seconds
+    done_before, times = (0, [(0, 0.0)]) if before is None else (before.step, [(0, before.seconds)])
+    with _threads(threads):
+        fits = _started(frame, setting, seed)
+        draws = _draws(fits.program.polish, setting)
+    while fits.done < fits.steps:
+        stage = STAGES[fits.stage()] + fits.words()
+        # The number of threads belongs to torch, not to this fit: it is set only while torch works.
         with _threads(threads):
-            fits = _started(frame, setting, seed)
-            draws = _draws(fits.program.polish, setting)
-        while fits.done < fits.steps:
-            stage = STAGES[fits.stage()] + fits.words()
-            # The number of threads belongs to torch, not to this fit: it is set only while torch works.
-            with _threads(threads):
-                fits.run(chunk)
-                seconds = time.perf_counter() - started
-                a_step = (seconds - times[-1][1]) / (fits.done - times[-1][0])
-                chunk = max(1, min(2 * chunk, int(_CHUNK_SECONDS / max(a_step, 1e-6))))
-                times.append((fits.done, seconds))
-                result = _read_out(fits, frame, setting, seed, times)
-            left = time.perf_counter()
-            progress = Progress(
-                stage=stage,
-                step=done_before + fits.done,
-                steps=done_before + fits.steps + draws,
-                slice_index=0,
-                slices=1,
-                seconds=seconds,
-                seconds_left=(seconds - times[0][1]) / fits.done * (fits.steps - fits.done),
-                result=result,
-                held=fits.held,
-            )
-            yield progress
-            started += time.perf_counter() - left
-        if not np.isfinite(result.image).all():
-            raise Diverged("the fit ended without finite values; try another seed, or preset='paper'")
-        if draws:
-            result = yield from _with_kernel_std(fits, frame, setting, seed, times, progress)
-        return result
+            fits.run(chunk)
+            seconds = time.perf_counter() - started
+            a_step = (seconds - times[-1][1]) / (fits.done - times[-1][0])
+            chunk = max(1, min(2 * chunk, int(_CHUNK_SECONDS / max(a_step, 1e-6))))
+            times.append((fits.done, seconds))
+            result = _read_out(fits, frame, setting, seed, times)
+        left = time.perf_counter()
+        progress = Progress(
+            stage=stage,
+            step=done_before + fits.done,
+            steps=done_before + fits.steps + draws,
+            slice_index=0,
+            slices=1,
+            seconds=seconds,
+            seconds_left=(seconds - times[0][1]) / fits.done * (fits.steps - fits.done),
+            result=result,
+            held=fits.held,
+        )
+        yield progress
+        started += time.perf_counter() - left
+    if not np.isfinite(result.image).all():
+        raise Diverged("the fit ended without finite values; try another seed, or preset='paper'")
+    if draws:
+        result = yield from _with_kernel_std(fits, frame, setting, seed, times, progress)
+    return result
 
 
 def _from_half(
@@ -486,7 +492,9 @@ def with_steepness(setting: Setting, frame: arrays.Frame) -> Setting:
 
 def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
     """Program with its image, at step 0 of the first start."""
-    loop = loop_of(plan_of(setting, *frame.y.shape), setting)
+    plan = plan_of(setting, *frame.y.shape)
+    count = _starts(plan.polish, setting)
+    loops = [loop_of(plan, setting) for _ in range(_at_once(count, plan, setting))]
     height, width = setting.kernel_size
     kernel = setting.kernel if setting.near is None else setting.near
     if kernel is None:
@@ -495,14 +503,23 @@ def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
         kernel = np.full((height, width), 1.0 / (height * width), dtype=np.float32)
     data = (frame.y, frame.weight, np.float32(frame.noise_std**2), kernel)
 
-    def begin(seed: int) -> None:
+    def begin(program: Any, seed: int) -> None:
         values = (torch.as_tensor(value, device=setting.device) for value in (*data, np.int64(seed)))
-        loop.program.start(*values)
-        loop.program.floor.fill_(-_NO_FLOOR if frame.floor is None else frame.floor)
+        program.start(*values)
+        program.floor.fill_(-_NO_FLOOR if frame.floor is None else frame.floor)
         if setting.near is not None:
-            _without_networks(loop.program, setting)
+            _without_networks(program, setting)
 
-    return Starts(loop, begin, seed, _starts(loop.program.polish, setting))
+    return Starts(loops, begin, seed, count)
+
+
+def _at_once(count: int, plan: Plan, setting: Setting) -> int:
+    """Count the starts to be made at once: on a GPU, which one leaves idle, as many as it has memory for."""
+    if setting.device.type != "cuda":
+        return 1
+    canvas = (plan.height + plan.kernel_height - 1) * (plan.width + plan.kernel_width - 1)
+    free = devices.FREE_SHARE * devices.find(str(setting.device)).free_bytes
+    return max(1, min(count, int(free / (devices.FIT_BYTES * plan.channels * canvas))))
 
 
 def loop_of(plan: Plan, setting: Setting) -> Runner:
@@ -562,7 +579,7 @@ def _read_out(
         objective=log[:, 0].copy(),
         misfit=log[:, 1] * np.float32(frame.scale),
         kernel_change=log[:, 2].copy(),
-        seconds=np.interp(np.arange(1, done + 1), [step for step, _ in times], [at for _, at in times]),
+        seconds=np.interp(fits.turns(), [step for step, _ in times], [at for _, at in times]),
     )
     report = _report(fits, frame, setting, seed, times[-1][1])
     # A kernel on its way looks odd without being so, and one from elsewhere was judged there.
@@ -694,6 +711,7 @@ def _torch_errors(shape: tuple[int, ...]) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         text = str(error)
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate" in text:
+            traceback.clear_frames(error.__traceback__)  # else the error holds what did not fit
             raise OutOfMemory(
                 f"an image of {shape[-2]} x {shape[-1]} px does not fit into memory; crop it, or use "
                 "preset='fast' or another device"

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_vdip.core.compile import run_together
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -113,32 +115,45 @@ def combined(courses: Sequence[Course]) -> tuple[FloatArray, FloatArray, FloatAr
 
 
 class Starts:
-    """Drives one program through several fits, each with its polish.
+    """Drives several fits of one image, each with its polish.
 
     Parameters
     ----------
-    loop : Runner
-        Its program is started here.
+    loops : sequence of Runner
+        As many fits are done at once; each loop's program is started here, as often as it takes.
     begin : callable
-        Starts the program with the image and a seed.
+        Starts a program with the image and a seed.
     seed, count : int
         Seed of the image; number of fits.
     """
 
-    def __init__(self, loop: Runner, begin: Callable[[int], None], seed: int, count: int) -> None:
-        self.program: Any = loop.program
-        self._loop, self._begin, self._seed, self._count = loop, begin, seed, count
-        self._past: list[Course] = []  # starts before the one at work
+    def __init__(
+        self, loops: Sequence[Runner], begin: Callable[[Any, int], None], seed: int, count: int
+    ) -> None:
+        self._loops, self._begin, self._seed, self._count = loops, begin, seed, count
+        self._past: list[Course] = []  # starts before those at work
         self._together: tuple[FloatArray, FloatArray, FloatArray] | None = None  # all that have ended
         self.kernel_std: FloatArray | None = None  # the kernel's share of the std, once it is found
         self.draws = 0  # other kernels that it comes from
-        begin(seed)
+        self._begin_next()
         self.steps = count * int(self.program.steps)
+
+    def _begin_next(self) -> None:
+        """Start the next fits."""
+        begun = len(self._past)
+        self._now = self._loops[: self._count - begun]
+        for number, loop in enumerate(self._now, begun):
+            self._begin(loop.program, seed_of(self._seed, number))
+
+    @property
+    def program(self) -> Any:
+        """Program of the first of the starts at work."""
+        return self._now[0].program
 
     @property
     def done(self) -> int:
         """Steps done, over all starts."""
-        return len(self._past) * int(self.program.steps) + int(self.program.done)
+        return len(self._past) * int(self.program.steps) + len(self._now) * int(self.program.done)
 
     @property
     def last_fit(self) -> slice:
@@ -152,30 +167,47 @@ class Starts:
 
     @property
     def held(self) -> bool:
-        """Whether what is shown is that of earlier starts than the one at work."""
+        """Whether what is shown is that of earlier starts than those at work."""
         return bool(self._past) and not self._ended
 
     @property
     def _ended(self) -> bool:
-        """Whether the start at work has come to its end, which only the last one does."""
+        """Whether the starts at work have come to their end, which only the last ones do."""
         return bool(self.program.done == self.program.steps)
 
     def words(self) -> str:
         """Say which start the next step is of; empty where there is only one."""
-        return f", start {len(self._past) + 1} of {self._count}" if self._count > 1 else ""
+        first, last = len(self._past) + 1, len(self._past) + len(self._now)
+        if self._count == 1:
+            return ""
+        return f", start {first} of {self._count}" if first == last else f", {len(self._now)} starts at once"
 
     def run(self, n: int) -> None:
-        """Do n steps, or as many as this start still has."""
-        self._loop.run(n)
+        """Do n steps over the starts at work, at least one of each, or as many as they still have."""
+        run_together(self._now, -(-n // len(self._now)))
         if self._ended:
             self._together = None
-            if len(self._past) + 1 < self._count:
-                self._past.append(Course.of(self.program))
-                self._begin(seed_of(self._seed, len(self._past)))
+            if len(self._past) + len(self._now) < self._count:
+                self._past += self._courses()
+                self._begin_next()
+
+    def _courses(self) -> list[Course]:
+        """Copy the state of the starts at work."""
+        return [Course.of(loop.program) for loop in self._now]
 
     def log(self) -> FloatArray:
-        """Log of all steps, (steps, 3)."""
-        return np.concatenate([course.log for course in [*self._past, Course.of(self.program)]])
+        """Log of all steps, (steps, 3), one start after the other."""
+        return np.concatenate([course.log for course in [*self._past, *self._courses()]])
+
+    def turns(self) -> npt.NDArray[np.int64]:
+        """For each row of the log, how many steps were done by the time that it was."""
+        whole, now = int(self.program.steps), int(self.program.done)
+        turns = []
+        for first in range(0, len(self._past) + 1, len(self._loops)):
+            abreast = min(len(self._loops), self._count - first)
+            own = np.arange(1, (whole if first < len(self._past) else now) + 1)
+            turns += [first * whole + abreast * own] * abreast
+        return np.concatenate(turns)
 
     def shown(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Mean, std and kernel to show: of all starts that have ended together, until then of the first."""
@@ -183,7 +215,6 @@ class Starts:
             course = Course.of(self.program)
             return course.mean, course.std, course.kernel
         if self._together is None:
-            last = [Course.of(self.program)] if self._ended else []
-            self._together = combined([*self._past, *last])
+            self._together = combined([*self._past, *(self._courses() if self._ended else [])])
         mean, std, kernel = self._together
         return mean, std if self.kernel_std is None else np.hypot(std, self.kernel_std), kernel

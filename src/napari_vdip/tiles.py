@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_vdip import arrays, grid, modes
-from napari_vdip.devices import find
+from napari_vdip.devices import FIT_BYTES, FREE_SHARE, find
 from napari_vdip.errors import OutOfMemory
 from napari_vdip.options import PRESETS
 from napari_vdip.pace import CROP, TILE, WHOLE
@@ -44,11 +44,7 @@ _LEAST = 64
 _TELLS = 0.1  # of the edges of the most telling part: one with fewer has no kernel of its own
 # Findings about a kernel that is none.
 _NO_KERNEL = {"flat", "scattered", "point"}
-_FREE_SHARE = 0.5  # of the free memory: the frame itself and other programs need some too
-# Bytes a pixel at the peak, with room (docs/benchmarks/stacks.md): of a fit, for each channel of the
-# networks, and of a polish, for each colour.
-_FIT_BYTES = 220
-_POLISH_BYTES = 420
+_POLISH_BYTES = 420  # a pixel at the peak of a polish, with room, for each colour (docs/benchmarks/stacks.md)
 
 
 @dataclass(frozen=True)
@@ -176,9 +172,9 @@ def plan_for(
         check_polished(options, f"tile={options.tile}")
     free = find(str(setting.device)).free_bytes if free_bytes is None else free_bytes
     known = _known_kernel(setting) is not None
-    fit_bytes = _FIT_BYTES * PRESETS[options.preset].channels
+    fit_bytes = FIT_BYTES * PRESETS[options.preset].channels
     polish_bytes = _POLISH_BYTES * (3 if options.rgb else 1)
-    fits = math.prod(shape) * (polish_bytes if setting.near is not None else fit_bytes) <= _FREE_SHARE * free
+    fits = math.prod(shape) * (polish_bytes if setting.near is not None else fit_bytes) <= FREE_SHARE * free
     if (
         kernels is None
         and options.tile is None
@@ -186,7 +182,7 @@ def plan_for(
     ):
         return None
     most, most_crop = (
-        math.isqrt(int(_FREE_SHARE * free / each)) // 32 * 32 for each in (polish_bytes, fit_bytes)
+        math.isqrt(int(FREE_SHARE * free / each)) // 32 * 32 for each in (polish_bytes, fit_bytes)
     )
     if isinstance(options.tile, int):
         side, crop, reason = options.tile, options.tile, f"tile={options.tile} was asked for"

@@ -27,6 +27,7 @@ Way = Literal["script", "off"]
 
 _EXPORTED = ("start", "run", "stage", "prepare", "step")
 _filters = threading.Lock()
+_capturing = threading.Lock()
 
 
 class Runner(Protocol):
@@ -90,40 +91,74 @@ class GraphRunner:
 
     The step reads and writes tensors of the state only and takes rates, clock and random
     numbers from the device, so replaying is all there is to do. Before a capture the step
-    runs a few times on a side stream, as CUDA graphs ask for; those are true steps.
+    runs a few times on a side stream, as CUDA graphs ask for; those are true steps. The graphs
+    work in the same memory, as only one of them runs at a time.
     """
 
     warm_up = 3
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        self.stream = torch.cuda.Stream(program.y.device)  # type: ignore[no-untyped-call]
+        self._pool = torch.cuda.graph_pool_handle()
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self._warm: dict[int, int] = {}
-        self._stream = torch.cuda.Stream(program.y.device)  # type: ignore[no-untyped-call]
 
     def run(self, n: int) -> None:
         """Do n steps; returns when they are done."""
-        program = self.program
-        with torch.cuda.device(program.y.device):
-            self._stream.wait_stream(torch.cuda.current_stream())
-            for _ in range(min(n, program.steps - program.done)):
-                self._step(program.stage())
-            torch.cuda.current_stream().wait_stream(self._stream)
-            self._stream.synchronize()
+        _side_by_side([self], n)
 
-    def _step(self, stage: int) -> None:
-        with torch.cuda.stream(self._stream):
+    def step(self) -> None:
+        """Hand a step to the device, on this runner's stream."""
+        stage = self.program.stage()
+        with torch.cuda.stream(self.stream):
             self.program.prepare()
             if self._warm.get(stage, 0) < self.warm_up:
                 self._warm[stage] = self._warm.get(stage, 0) + 1
                 self.program.step(stage)
             else:
                 if stage not in self._graphs:
-                    self._graphs[stage] = torch.cuda.CUDAGraph()
-                    with torch.cuda.graph(self._graphs[stage], stream=self._stream):
-                        self.program.step(stage)
+                    self._graphs[stage] = self._captured(stage)
                 self._graphs[stage].replay()
         self.program.done += 1
+
+    def _captured(self, stage: int) -> torch.cuda.CUDAGraph:
+        """Record a step without doing it. Another fit's thread may go on meanwhile, but not record too."""
+        graph = torch.cuda.CUDAGraph()
+        with (
+            _capturing,
+            torch.cuda.graph(graph, self._pool, self.stream, capture_error_mode="thread_local"),
+        ):
+            self.program.step(stage)
+        return graph
+
+
+def run_together(loops: Sequence[Runner], n: int) -> None:
+    """Do n steps of each of several fits of one plan, at the same step all of them.
+
+    On a GPU side by side, as one fit of a small image leaves most of it idle; elsewhere in turn.
+    """
+    graphs = [loop for loop in loops if isinstance(loop, GraphRunner)]
+    if graphs:
+        _side_by_side(graphs, n)
+    else:
+        for loop in loops:
+            loop.run(n)
+
+
+def _side_by_side(loops: Sequence[GraphRunner], n: int) -> None:
+    """Do n steps of each, each on a stream of its own; returns when they are done."""
+    program = loops[0].program
+    with torch.cuda.device(program.y.device):
+        here = torch.cuda.current_stream()
+        for loop in loops:
+            loop.stream.wait_stream(here)
+        for _ in range(min(n, program.steps - program.done)):
+            for loop in loops:
+                loop.step()
+        for loop in loops:
+            here.wait_stream(loop.stream)
+            loop.stream.synchronize()
 
 
 def script(program: Program) -> Any:
