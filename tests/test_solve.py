@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from napari_vdip import solve
+from napari_vdip import placement, solve
 from napari_vdip.errors import InvalidOption, OutOfMemory, VdipError
 from napari_vdip.options import PRESETS, Options
-from napari_vdip.solve import Setting, centred, plan_of, way_of
+from napari_vdip.placement import way_of
+from napari_vdip.solve import Setting, centred, plan_of
 
 
 def setting(**keywords) -> Setting:
@@ -152,7 +153,7 @@ def test_findings_are_told_at_the_end_and_not_before():
 
 
 def test_script_is_refused_where_there_is_none(monkeypatch):
-    monkeypatch.setattr(solve, "scripting_available", lambda: False)
+    monkeypatch.setattr(placement, "scripting_available", lambda: False)
     assert way_of("auto") == "off"
     with pytest.raises(InvalidOption, match="TorchScript"):
         way_of("script")

@@ -47,7 +47,7 @@ def find(name: str, compile: str = "auto") -> Device:
     import torch
 
     from napari_vdip.onnxfit.providers import place_of
-    from napari_vdip.solve import device_of
+    from napari_vdip.placement import device_of
 
     place = place_of(name, compile)
     if place is not None:
@@ -59,3 +59,18 @@ def find(name: str, compile: str = "auto") -> Device:
     # Apple's GPUs share the memory of the host.
     title = "processor" if device.type == "cpu" else "Apple GPU"
     return Device(str(device), title, psutil.virtual_memory().available)
+
+
+def room(name: str, channels: int, pixels: int) -> int:
+    """Count the fits of so many pixels that a device has memory for now.
+
+    Parameters
+    ----------
+    name : str
+        Of the device, see `find`.
+    channels : int
+        Of the image's network, see `Preset`.
+    pixels : int
+        Of the canvas.
+    """
+    return int(FREE_SHARE * find(name).free_bytes / (FIT_BYTES * channels * pixels))

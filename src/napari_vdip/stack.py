@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_vdip import arrays, estimate, grid, modes, optics, pace
+from napari_vdip import abreast, arrays, estimate, grid, modes, optics, pace
 from napari_vdip.errors import Diverged, InvalidInput, InvalidOption
 from napari_vdip.layout import Layout, layout_of
+from napari_vdip.placement import placed
 from napari_vdip.result import History, Progress, Result
-from napari_vdip.solve import Setting, check_polished, placed, polish_steps
+from napari_vdip.solve import Setting, check_polished, polish_steps
 from napari_vdip.tiles import solve_frame_or_tiles
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def fit(
 def _fit_slices(
     image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, setting: Setting
 ) -> Generator[Progress, None, Result]:
-    """Solve slice after slice into one result."""
+    """Solve slice after slice, or several at once, into one result."""
     total, started = len(layout.slices), time.perf_counter()
     sheet = Result(
         image=np.full(layout.shape, np.nan, dtype=np.float32),
@@ -94,64 +96,72 @@ def _fit_slices(
     )
     visits = visits_of(image, layout, masks, setting.options)
     costs = [cost_of(visit, setting.options) for visit in visits]
-    parts: list[_Part] = []
+    parts: dict[int, _Part] = {}
     kernels: dict[int, npt.NDArray[np.float32]] = {}
-    for turn, visit in enumerate(visits):
-        number, index = visit.number, layout.slices[visit.number]
-        at = np.unravel_index(number, layout.leading_shape)
-        plane = np.asarray(image[index])
-        begun = time.perf_counter() - started
-        part = untouched(plane, setting.kernel_size, "not begun")
-        own = _own_setting(visit, setting, kernels)
+
+    def fitted(turn: int) -> Generator[Progress, None, Result]:
+        visit, index = visits[turn], layout.slices[visits[turn].number]
+        mask = mask_of(masks, layout, index)
+        seed = slice_seed(setting.options.seed, visit.number)
+        plane, own = np.asarray(image[index]), _own_setting(visit, setting, kernels)
         try:
-            for progress in solve_frame_or_tiles(
-                plane,
-                mask_of(masks, layout, index),
-                own,
-                slice_seed(setting.options.seed, number),
-            ):
-                part = progress.result
-                _place(sheet, index, at, part)
-                left = time.perf_counter()
-                elapsed = left - started
-                step, steps, share = _overall(costs, turn, progress)
-                yield replace(
-                    progress,
-                    step=step,
-                    steps=steps,
-                    slice_index=number,
-                    slices=total,
-                    seconds=elapsed,
-                    seconds_left=elapsed / share - elapsed,
-                    result=_assembled(sheet, [*parts, _Part.of(number, begun, part)], visits),
-                )
-                started += time.perf_counter() - left  # the fit may have been left meanwhile
+            part = yield from solve_frame_or_tiles(plane, mask, own, seed)
         except (InvalidInput, Diverged) as error:
             part = untouched(plane, setting.kernel_size, str(error))
-            _place(sheet, index, at, part)
-        parts.append(_Part.of(number, begun, part))
         if part.report["steps"] > 0 and (visit.follow or not visit.sources):
-            kernels[number] = part.kernel
+            kernels[visit.number] = part.kernel
         elif visit.follow and own.near is not None:  # the next one goes on from before this one
-            kernels[number] = own.near
-    if all(part.report["steps"] == 0 for part in parts):
+            kernels[visit.number] = own.near
+        return part
+
+    turns = [
+        abreast.Turn(turn, partial(fitted, turn), bool(visit.sources)) for turn, visit in enumerate(visits)
+    ]
+    for turn, told in abreast.run(turns, abreast.width(setting.options, layout.spatial_shape)):
+        number, index = visits[turn].number, layout.slices[visits[turn].number]
+        left = time.perf_counter()
+        elapsed = left - started
+        if isinstance(told, Progress):
+            part, seconds, share = told.result, told.seconds, told.step / told.steps
+        else:
+            part, seconds, share = told, 0.0, 1.0
+        _place(sheet, index, np.unravel_index(number, layout.leading_shape), part)
+        parts.setdefault(turn, _Part(number, elapsed - seconds)).take(part, share)
+        if isinstance(told, Progress):
+            step, steps, share = _overall(costs, {turn: part.share for turn, part in parts.items()})
+            yield replace(
+                told,
+                step=step,
+                steps=steps,
+                slice_index=number,
+                slices=total,
+                seconds=elapsed,
+                seconds_left=elapsed / share - elapsed,
+                result=_assembled(sheet, parts, visits),
+            )
+            started += time.perf_counter() - left  # the fit may have been left meanwhile
+    if all(part.report["steps"] == 0 for part in parts.values()):
         raise InvalidInput(f"no slice can be deblurred; the first one: {parts[0].report['stop_reason']}")
     return _assembled(sheet, parts, visits)
 
 
-@dataclass(frozen=True)
 class _Part:
     """What is kept of a slice's turn, beyond the pixels: they are in the stack's arrays."""
 
-    number: int
-    begun: float
-    history: History
-    report: dict[str, Any]
-    fitted: Fitted | None
+    def __init__(self, number: int, begun: float) -> None:
+        self.number, self.begun, self.share = number, begun, 0.0
+        self.history = History.joined([])
+        self.report: dict[str, Any] = {}
+        self.fitted: Fitted | None = None
 
-    @classmethod
-    def of(cls, number: int, begun: float, part: Result) -> _Part:
-        return cls(number, begun, part.history, part.report, part.fitted)
+    def take(self, result: Result, share: float) -> None:
+        """Take in how far it is: which share of the steps is done."""
+        self.history, self.report, self.fitted, self.share = (
+            result.history,
+            result.report,
+            result.fitted,
+            share,
+        )
 
 
 def visits_of(
@@ -199,13 +209,19 @@ def cost_of(visit: modes.Visit, options: Options) -> tuple[int, float]:
     return steps + draws, time_ + draws * pace.DRAW_COST
 
 
-def _overall(costs: list[tuple[int, float]], turn: int, progress: Progress) -> tuple[int, int, float]:
-    """Tell the steps done and planned over all turns, and the share of the time that is over."""
-    part = progress.step / progress.steps
-    steps, time_ = costs[turn]
-    step = sum(cost[0] for cost in costs[:turn]) + int(part * steps + 1e-6)
-    share = (sum(cost[1] for cost in costs[:turn]) + part * time_) / sum(cost[1] for cost in costs)
-    return max(step, 1), sum(cost[0] for cost in costs), share
+def _overall(costs: list[tuple[int, float]], shares: Mapping[int, float]) -> tuple[int, int, float]:
+    """Tell the steps done and planned over all turns, and the share of the time that is over.
+
+    Parameters
+    ----------
+    costs : list of (int, float)
+        Of each turn, see `cost_of`.
+    shares : mapping of int to float
+        How much of each turn is done; nothing of those that are not in it.
+    """
+    step = sum(int(share * costs[turn][0] + 1e-6) for turn, share in shares.items())
+    over = sum(share * costs[turn][1] for turn, share in shares.items())
+    return max(step, 1), sum(cost[0] for cost in costs), over / sum(cost[1] for cost in costs)
 
 
 def _place(sheet: Result, index: tuple[int | slice, ...], at: tuple[Any, ...], part: Result) -> None:
@@ -225,23 +241,23 @@ def untouched(plane: npt.NDArray[Any], kernel_size: tuple[int, int], reason: str
     return Result(image, np.full_like(image, np.nan), kernel, History.joined([]), report)
 
 
-def _assembled(sheet: Result, parts: list[_Part], visits: list[modes.Visit]) -> Result:
+def _assembled(sheet: Result, turns: Mapping[int, _Part], visits: list[modes.Visit]) -> Result:
     """Stack's result from the turns so far."""
-    latest = {part.number: part.report for part in parts}
+    parts = [(turn, turns[turn]) for turn in sorted(turns) if turns[turn].report]
+    latest = {part.number: part.report for _, part in parts}
     final = {visit.number: turn for turn, visit in enumerate(visits)}
-    over = [not part.report.get("partial", False) for part in parts]
-    done = sum(over[turn] and final[part.number] == turn for turn, part in enumerate(parts))
+    done = sum(not part.report.get("partial", False) and final[part.number] == turn for turn, part in parts)
     total = len(final)
     report = joined_report(dict(sorted(latest.items())), total) | {
-        "steps": sum(part.report["steps"] for part in parts),
+        "steps": sum(part.report["steps"] for _, part in parts),
         "partial": done < total,
-        "seconds": round(sum(part.report["seconds"] for part in parts), 3),
+        "seconds": round(sum(part.report["seconds"] for _, part in parts), 3),
         "stop_reason": "finished" if done == total else f"stopped with {done} of {total} slices done",
         "kernel_from": sorted({visit.number for visit in visits if not visit.sources}),
     }
-    history = History.joined([(part.begun, part.history) for part in parts])
+    history = History.joined([(part.begun, part.history) for _, part in parts])
     # Kept of a single slice only, see `setting_of`.
-    return replace(sheet, history=history, report=report, fitted=parts[0].fitted)
+    return replace(sheet, history=history, report=report, fitted=parts[0][1].fitted)
 
 
 def joined_report(reports: Mapping[int, dict[str, Any]], total: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from napari_vdip.benchmark.figures import error_ratio
 from napari_vdip.benchmark.table import Reference, Row, Table
 from napari_vdip.errors import InvalidInput, InvalidOption
 from napari_vdip.options import PRESETS, Options
-from napari_vdip.solve import device_named
+from napari_vdip.placement import device_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_vdip import heap
-from napari_vdip.solve import STAGES, Setting, loop_of, placed, plan_of
+from napari_vdip.placement import placed
+from napari_vdip.solve import STAGES, Setting, loop_of, plan_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -156,7 +156,7 @@ def peak_memory(device: str) -> int:
     """Peak memory of this process in bytes: on the GPU where that does the work, else resident."""
     import torch
 
-    from napari_vdip.solve import device_of
+    from napari_vdip.placement import device_of
 
     chosen = device_of(device)
     if chosen.type == "cuda":
@@ -200,7 +200,7 @@ def _device_name(device: str) -> str:
     import torch
 
     from napari_vdip.about import processor
-    from napari_vdip.solve import device_of
+    from napari_vdip.placement import device_of
 
     chosen = device_of(device)
     return torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else processor()

@@ -25,7 +25,7 @@ from napari_vdip.jobs.units import MANIFEST, Advice, Units
 from napari_vdip.layout import Layout, layout_of
 from napari_vdip.modes import Visit
 from napari_vdip.options import Options
-from napari_vdip.solve import device_named, precision_of
+from napari_vdip.placement import device_named, precision_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
