@@ -218,7 +218,8 @@ class Options:
     )
     seed: int = _option(
         0,
-        "Start of the random numbers: the same seed on the same device gives the same result.",
+        "Start of the random numbers: the same seed and threads on the same processor give the same result; on a "
+        "GPU one as good.",
         low=0,
         high=2**31 - 1,
         advanced=True,
