@@ -218,8 +218,8 @@ class Options:
     )
     seed: int = _option(
         0,
-        "Start of the random numbers: the same seed and threads on the same processor give the same result; on a "
-        "GPU one as good.",
+        "Start of the random numbers: the same seed gives the same result on the same processor with as many "
+        "threads, and one as good on a GPU.",
         low=0,
         high=2**31 - 1,
         advanced=True,
