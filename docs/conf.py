@@ -74,9 +74,14 @@ myst_substitutions = {
         ],
     ),
     "kinds": table(
-        ["kind", "noise", "method"],
+        ["kind", "noise", "method", "sparse in the polish"],
         [
-            [f"`{name}`", f"`{kind.noise}`", f"`{kind.method}`" if kind.method else "the preset's"]
+            [
+                f"`{name}`",
+                f"`{kind.noise}`",
+                f"`{kind.method}`" if kind.method else "the preset's",
+                {1: "gradients", 2: "second differences"}[kind.prior_order],
+            ]
             for name, kind in KINDS.items()
         ],
     ),

@@ -422,17 +422,20 @@ class Kind:
     own_error : float
         Share of its light to which a pixel of noise "poisson" is trusted: a star between pixels is no sharp
         image, and a detector near its limit is not linear. Else one bright star decides alone.
+    prior_order : int
+        Of the differences that the polish takes for sparse, see `core.prior`.
     """
 
     noise: Noise
     kernel_family: KernelFamily
     method: Method | None = None
     own_error: float = 0.0
+    prior_order: int = 1
 
 
 KINDS: dict[str, Kind] = {
     "photograph": Kind(noise="gaussian", kernel_family="free"),
-    "fluorescence": Kind(noise="poisson", kernel_family="gaussian"),
+    "fluorescence": Kind(noise="poisson", kernel_family="gaussian", prior_order=2),
     "astronomy": Kind(noise="poisson", kernel_family="moffat", own_error=0.02),
 }
 

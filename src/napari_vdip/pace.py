@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from napari_vdip.layout import Layout, layout_of
-from napari_vdip.options import PRESETS, Options
+from napari_vdip.options import KINDS, PRESETS, Options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -191,7 +191,8 @@ def _fit_work(shape: Size, options: Options) -> float:
 
 def _near_work(pixels: int, options: Options, follow: bool, share: float = 1.0) -> float:
     """Work for an image with a kernel from elsewhere; `share`: of the pixels of its tiles in its own."""
-    questions = _SCALE + (_NEAR[options.family_used] if follow else 0)
+    scales = _SCALE if KINDS[options.kind].prior_order == 1 else 0
+    questions = scales + (_NEAR[options.family_used] if follow else 0)
     polish = PRESETS[options.preset].polish_steps * POLISH_COST
     return share * polish * pixels + questions * _QUESTION * min(pixels, _ASKED)
 

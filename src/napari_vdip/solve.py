@@ -45,6 +45,7 @@ _FFT_FROM = 5
 _NO_FLOOR = 1e6  # in units where images lie in 0 to 1
 # What an estimated kernel leaves unexplained, as a share of the contrast; see `Program.model_error`.
 _ESTIMATED = 0.025
+_SMOOTH_ERROR = 3.0  # of a smooth first image, see `Program.guess_error`
 # What the uncertainty covers besides the noise, for the report.
 _OPINIONS = {
     "fitted": "",
@@ -142,6 +143,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         bound_weight=1e-4 if method == "extreme" else 0.1,
         centre_weight=preset.centre_weight,
         ridge=preset.ridge,
+        order=KINDS[options.kind].prior_order,
         hold_kernel=setting.kernel is not None and (options.kernel_fixed or options.family_used != "free"),
         image_rate=preset.image_rate,
         kernel_rate=preset.kernel_rate,
@@ -394,6 +396,10 @@ def with_steepness(setting: Setting, frame: arrays.Frame) -> Setting:
     if setting.near is None or setting.steepness is not None:
         return setting
     contrast = contrast_of(frame) if setting.contrast is None else setting.contrast
+    if (
+        KINDS[setting.options.kind].prior_order == 2
+    ):  # second differences go with the blurred image's contrast
+        return replace(setting, contrast=contrast, steepness=1.0)
     scale = sharpness.steepness(frame, setting.near, contrast)
     return replace(setting, contrast=contrast, steepness=scale)
 
@@ -461,6 +467,8 @@ def _without_networks(program: Any, setting: Setting) -> None:
     precision = program.weight.square() / noise
     with torch.no_grad():
         program.mean.copy_(smooth_image(program.y, precision, program.kernel, program.contrast))
+    if program.order == 2:
+        program.guess_error = _SMOOTH_ERROR
     # The noise that the model leaves goes with the contrast, the gradients of the prior with the steepness.
     program.contrast.mul_(setting.steepness)
     program.model_error /= setting.steepness

@@ -32,6 +32,8 @@ def program():
         contrast=y.std(),
         model_error=0.01,
         ridge=3e-4,
+        order=1,
+        guess_error=0.6,
         floor=torch.tensor(-1e6),
         kernel=kernel,
         mean=sharp,

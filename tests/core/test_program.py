@@ -27,6 +27,7 @@ PLAN = Plan(
     bound_weight=0.1,
     centre_weight=0.0,
     ridge=3e-4,
+    order=1,
     hold_kernel=False,
     image_rate=1e-2,
     kernel_rate=1e-3,

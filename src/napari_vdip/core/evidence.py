@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_vdip.core.objective import dh, dv
-from napari_vdip.core.refine import Blur, gradient_precision, improve_image, neighbour_sum, penalty
+from napari_vdip.core.prior import density, expected_squares, penalty, precisions
+from napari_vdip.core.refine import Blur, improve_image
 from napari_vdip.core.spread import Spread
 
 
@@ -53,24 +53,17 @@ class Evidence:
         seen = Blur(kernel, self.precision).adjoint(self.precision)
         seen = seen.clamp_min(0.01 * seen.max())
         for _ in range(rounds):
-            v = gradient_precision(self._square(dv(x), loose, 1), self.contrast)
-            h = gradient_precision(self._square(dh(x), loose, 2), self.contrast)
-            x = improve_image(x, self.y, self.precision, kernel, v, h, x, nothing, 15)
-            spread = Spread(kernel, 0.25 * neighbour_sum(v, h) / seen, nothing)
-            loose = spread.gradient() / seen
+            prior = precisions(expected_squares(x, loose, 1), self.contrast)
+            x = improve_image(x, self.y, self.precision, kernel, prior, x, nothing, 15)
+            spread = Spread(kernel, density(prior) / seen, nothing, 1)
+            loose = spread.difference() / seen
         residual = Blur(kernel, self.precision).forward(x) - self.y
         energy = 0.5 * (self.precision * residual.square()).sum() + 0.5 * spread.data_share().sum()
-        energy = energy + penalty(self._square(dv(x), loose, 1), self.contrast).sum()
-        energy = energy + penalty(self._square(dh(x), loose, 2), self.contrast).sum()
+        for square in expected_squares(x, loose, 1):
+            energy = energy + penalty(square, self.contrast).sum()
         energy = energy + 0.5 * (spread.log_precision() + seen.log()).sum()
         # What normalises the prior: its volume grows with its scale in each of the image's dimensions.
         found = float(energy + x.numel() * self.contrast.log())
         if found < self.least:
             self.least, self.image = found, x
         return found
-
-    @staticmethod
-    def _square(difference: Tensor, loose: Tensor, axis: int) -> Tensor:
-        """Take the expected square of a gradient: of its mean, and its variance."""
-        count = loose.size(axis) - 1
-        return difference.square() + 0.5 * (loose.narrow(axis, 1, count) + loose.narrow(axis, 0, count))

@@ -41,16 +41,25 @@ class KernelSpread:
         self.model_var = self.noise_var + (program.model_error * self.contrast).square()
         self.precision = self.weight.square() / self.model_var
         self.ridge: float = program.ridge
+        self.order: int = program.order
+        self.near = (program.guess_error * self.contrast).square()
         self.total = torch.zeros_like(self.image)
         self._own: Tensor | None = None
 
     def polished(self, kernel: Tensor, y: Tensor, image: Tensor) -> Tensor:
         """Polish an image on with a kernel, both held to these data: (c, h, w)."""
         for _ in range(_ROUNDS):
-            v, h, guess, trust = polish_weights(
-                image, self.generated, self.slope_var, self.contrast, self.noise_var, self.floor
+            prior, guess, trust = polish_weights(
+                image,
+                self.generated,
+                self.slope_var,
+                self.contrast,
+                self.noise_var,
+                self.floor,
+                self.near,
+                self.order,
             )
-            image = improve_image(image, y, self.precision, kernel, v, h, guess, trust, 20)
+            image = improve_image(image, y, self.precision, kernel, prior, guess, trust, 20)
             image = torch.maximum(image, self.floor)
         return image
 

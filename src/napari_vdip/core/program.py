@@ -31,13 +31,13 @@ from napari_vdip.core.objective import (
     sparse_prior,
     ssim,
 )
+from napari_vdip.core.prior import density
 from napari_vdip.core.random import normal, uniform
 from napari_vdip.core.refine import (
     Blur,
     KernelFit,
     drop_weak,
     improve_image,
-    neighbour_sum,
     polish_weights,
 )
 from napari_vdip.core.spread import Spread
@@ -66,6 +66,7 @@ class Plan(NamedTuple):
     bound_weight: float
     centre_weight: float
     ridge: float
+    order: int  # of the differences that the polish takes for sparse, 1 or 2
     hold_kernel: bool
     image_rate: float
     kernel_rate: float
@@ -140,11 +141,14 @@ class Program(nn.Module):
         self.bound_weight: float = plan.bound_weight
         self.centre_weight: float = plan.centre_weight
         self.ridge: float = plan.ridge
+        self.order: int = plan.order
         self.hold_kernel: bool = plan.hold_kernel
         self.rates: tuple[float, float] = (plan.image_rate, plan.kernel_rate)
         self.cosine: bool = plan.cosine
         # What a kernel that is not quite right leaves unexplained, as a share of the contrast.
         self.model_error: float = 0.01 if plan.hold_kernel else 0.025
+        # Standard deviation of the networks' image, as a share of the contrast.
+        self.guess_error: float = 0.6
         self.widest: float = 1.0 / 12.0  # variance of a pixel of which nothing is known, in (0, 1)
         self.prefit: int = plan.prefit
         self.bound: int = plan.bound
@@ -414,18 +418,25 @@ class Program(nn.Module):
         else:
             noise = self.noise_var + (self.model_error * self.contrast).square()
             precision = self.weight.square() / noise
-            near, noisy = (0.6 * self.contrast).square(), 100.0 * self.noise_var
-            v, h, guess, trust = polish_weights(
-                self.mean, self.generated, self.slope_var, self.contrast, self.noise_var, self.floor
+            near, noisy = (self.guess_error * self.contrast).square(), 100.0 * self.noise_var
+            prior, guess, trust = polish_weights(
+                self.mean,
+                self.generated,
+                self.slope_var,
+                self.contrast,
+                self.noise_var,
+                self.floor,
+                near,
+                self.order,
             )
-            better = improve_image(self.mean, self.y, precision, self.kernel, v, h, guess, trust, 20)
+            better = improve_image(self.mean, self.y, precision, self.kernel, prior, guess, trust, 20)
             # What a step takes below the floor is held there by the next one.
             self.mean.copy_(torch.maximum(better, self.floor))
             seen = Blur(self.kernel, precision).adjoint(precision)
             seen = seen.clamp_min(0.01 * seen.max())
             known = (near + noisy + (self.mean - self.generated).square()).reciprocal().mean()
-            spread = Spread(self.kernel, 0.25 * neighbour_sum(v, h) / seen, known / seen.mean())
-            self.slope_var.copy_(spread.gradient() / seen)
+            spread = Spread(self.kernel, density(prior) / seen, known / seen.mean(), self.order)
+            self.slope_var.copy_(spread.difference() / seen)
             self.var.copy_(spread.pixel() / seen)
             doubt = near / (near + noisy) * gaussian_filter((self.mean - self.generated).square())
             self.std.copy_((0.5 * self.var + 0.3 * doubt).sqrt().clamp_max(math.sqrt(self.widest)))

@@ -1,6 +1,6 @@
 """The last stage: image and kernel from convex problems, solved by the FFT.
 
-With the kernel known, the image's posterior under a sparse gradient prior is Gaussian once the
+With the kernel known, the image's posterior under a sparse prior of differences is Gaussian once the
 prior is bounded by a quadratic (reweighted least squares, as in Levin et al., "Image and depth
 from a conventional camera with a coded aperture", SIGGRAPH 2007). The bound is taken at the
 expected squares of the gradients, which makes it a variational posterior with a mean and a
@@ -20,39 +20,7 @@ from torch import Tensor
 
 from napari_vdip.core.blur import fast_length
 from napari_vdip.core.objective import dh, dv
-
-
-def dv_adjoint(x: Tensor) -> Tensor:
-    """Adjoint of `dv`: (..., h - 1, w) -> (..., h, w)."""
-    return F.pad(x, [0, 0, 1, 0]) - F.pad(x, [0, 0, 0, 1])
-
-
-def dh_adjoint(x: Tensor) -> Tensor:
-    """Adjoint of `dh`: (..., h, w - 1) -> (..., h, w)."""
-    return F.pad(x, [1, 0]) - F.pad(x, [0, 1])
-
-
-def penalty(square: Tensor, contrast: Tensor) -> Tensor:
-    """Negative logarithm of the prior of a gradient, from its expected square.
-
-    In units of the contrast c, the image's std, the prior is ``exp(-1.6 |d / c|^0.8)``, an exponent
-    that natural images have (0.5 to 0.8); gradients below 0.002 c count as flat.
-    """
-    return 1.6 * (square / contrast.square() + 0.002 * 0.002).pow(0.4)
-
-
-def gradient_precision(square: Tensor, contrast: Tensor) -> Tensor:
-    """Precision of each gradient under the quadratic bound of `penalty`.
-
-    The bound is taken where the gradient's expected square is `square`, its own variance included.
-    """
-    u = square / contrast.square() + 0.002 * 0.002
-    return 1.6 * 0.8 * u.pow(0.4 - 1.0) / contrast.square()
-
-
-def neighbour_sum(v: Tensor, h: Tensor) -> Tensor:
-    """Diagonal of ``dv' v dv + dh' h dh``: (c, h - 1, w), (c, h, w - 1) -> (c, h, w)."""
-    return F.pad(v, [0, 0, 1, 0]) + F.pad(v, [0, 0, 0, 1]) + F.pad(h, [1, 0]) + F.pad(h, [0, 1])
+from napari_vdip.core.prior import dh_adjoint, dv_adjoint, expected_squares, precisions, smoothed
 
 
 class Blur:
@@ -99,8 +67,10 @@ def polish_weights(
     contrast: Tensor,
     noise_var: Tensor,
     floor: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Precisions that the polish gives to gradients and to the networks' image.
+    near: Tensor,
+    order: int,
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Precisions that the polish gives to differences and to the networks' image.
 
     What does not lie above the floor is pulled there ten times as strongly as data pull: rings around bright
     points would be darker than anything can be.
@@ -110,25 +80,26 @@ def polish_weights(
     image, generated : Tensor, (c, h, w)
         As of now, and by the networks.
     slope_var : Tensor, (c, h, w)
-        Variance of a gradient around each pixel.
+        Variance of a difference around each pixel.
     contrast, noise_var, floor : Tensor, ()
+    near : Tensor, ()
+        Variance of the networks' image without noise.
+    order : int
+        Of the prior, see `prior`.
 
     Returns
     -------
-    v, h : Tensor, (c, h - 1, w) and (c, h, w - 1)
+    prior : list of Tensor
         Of the differences, at their expected squares.
     guess, precision : Tensor, (c, h, w)
         The networks' image and its precision: an outlier counts less, and all of it where there was much
         noise to fit.
     """
-    down = dv(image).square() + 0.5 * (slope_var[:, 1:] + slope_var[:, :-1])
-    across = dh(image).square() + 0.5 * (slope_var[:, :, 1:] + slope_var[:, :, :-1])
-    near, noisy = (0.6 * contrast).square(), 100.0 * noise_var
-    precision = (near + noisy + (image - generated).square()).reciprocal()
+    precision = (near + 100.0 * noise_var + (image - generated).square()).reciprocal()
     low = 10.0 * (image <= floor).to(image.dtype) / noise_var.clamp_min(1e-9)
     guess = (precision * generated + low * floor) / (precision + low)
-    v, h = gradient_precision(down, contrast), gradient_precision(across, contrast)
-    return v, h, guess, precision + low
+    prior = precisions(expected_squares(image, slope_var, order), contrast)
+    return prior, guess, precision + low
 
 
 def improve_image(
@@ -136,15 +107,14 @@ def improve_image(
     y: Tensor,
     precision: Tensor,
     kernel: Tensor,
-    v: Tensor,
-    h: Tensor,
+    prior: list[Tensor],
     guess: Tensor,
     guess_precision: Tensor,
     steps: int,
 ) -> Tensor:
     """Conjugate gradients towards the posterior mean of the image.
 
-    Minimises ``sum W (k * x - y)^2 + sum v (dv x)^2 + sum h (dh x)^2 + g sum (x - guess)^2``.
+    Minimises ``sum W (k * x - y)^2 + sum_D P_D (D x)^2 + g sum (x - guess)^2``.
 
     Parameters
     ----------
@@ -153,25 +123,20 @@ def improve_image(
     y, precision : Tensor, (c, H, W)
         Data and the precision W of each pixel.
     kernel : Tensor, (Kh, Kw)
-    v, h : Tensor, (c, h - 1, w) and (c, h, w - 1)
-        Precision of each gradient.
+    prior : list of Tensor
+        Precision P of each difference D, see `prior`.
     guess, guess_precision : Tensor, (c, h, w)
         Another estimate of the image, and g; () for a g that is the same everywhere.
     steps : int
     """
     model = Blur(kernel, precision)
     right = model.adjoint(precision * y) + guess_precision * guess
-    left = model.normal(x) + dv_adjoint(v * dv(x)) + dh_adjoint(h * dh(x)) + guess_precision * x
+    left = model.normal(x) + smoothed(x, prior) + guess_precision * x
     residual = right - left
     direction = residual
     energy = residual.square().sum()
     for _ in range(steps):
-        image = (
-            model.normal(direction)
-            + dv_adjoint(v * dv(direction))
-            + dh_adjoint(h * dh(direction))
-            + guess_precision * direction
-        )
+        image = model.normal(direction) + smoothed(direction, prior) + guess_precision * direction
         along = energy / (direction * image).sum().clamp_min(1e-30)
         x = x + along * direction
         residual = residual - along * image

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_vdip.core.objective import dh, dv
+from napari_vdip.core.prior import differences
 from napari_vdip.core.refine import improve_image
 
 # Precision of every gradient in units of the contrast: the prior of an image of which nothing is known yet.
@@ -30,5 +30,5 @@ def smooth_image(y: Tensor, precision: Tensor, kernel: Tensor, contrast: Tensor,
     tall, wide = kernel.size(0) // 2, kernel.size(1) // 2
     x = F.pad(y[None], [wide, wide, tall, tall], mode="replicate")[0]
     prior = _SMOOTHNESS / contrast.square()
-    v, h = torch.ones_like(dv(x)) * prior, torch.ones_like(dh(x)) * prior
-    return improve_image(x, y, precision, kernel, v, h, x, torch.zeros_like(contrast), steps)
+    gradients = [torch.ones_like(part) * prior for part in differences(x, 1)]
+    return improve_image(x, y, precision, kernel, gradients, x, torch.zeros_like(contrast), steps)

@@ -14,24 +14,29 @@ class Spread:
     """Posterior of an image around each pixel, as if data and prior were there the same everywhere.
 
     Under this assumption its precision ``w (|K|^2 + r |D|^2 + g)`` is diagonal in the frequencies, D
-    being both differences, and all that is asked for is a mean over the frequencies. The means are
-    tabulated over log r and read off at each pixel.
+    being all differences of the prior's order, and all that is asked for is a mean over the frequencies.
+    The means are tabulated over log r and read off at each pixel.
 
     Parameters
     ----------
     kernel : Tensor, (Kh, Kw)
     ratio : Tensor, (c, h, w)
-        r: the prior's precision of a gradient in units of the data's w; positive.
+        r: the prior's precision of a difference in units of the data's w; positive.
     guess : Tensor, ()
         g: precision of another estimate of each pixel, in the same units.
+    order : int
+        Of the prior's differences, see `prior`.
     """
 
-    def __init__(self, kernel: Tensor, ratio: Tensor, guess: Tensor) -> None:
+    def __init__(self, kernel: Tensor, ratio: Tensor, guess: Tensor, order: int) -> None:
         # The spectrum of a kernel is smooth: as many frequencies as four kernels have pixels.
         rows, columns = fast_length(max(48, 2 * kernel.size(0))), fast_length(max(48, 2 * kernel.size(1)))
         fy = torch.arange(rows, device=kernel.device, dtype=kernel.dtype) / rows
         fx = torch.arange(columns, device=kernel.device, dtype=kernel.dtype) / columns
         slope = 4.0 * (math.pi * fy).sin().square()[:, None] + 4.0 * (math.pi * fx).sin().square()
+        share = 0.5  # two differences of the first order have this spectrum, and four of the second
+        if order == 2:
+            slope, share = slope.square(), 0.25
         power = torch.fft.fft2(kernel, s=[rows, columns], dim=[-2, -1], norm=None).abs().square()
         place = ratio.log()
         levels = 16
@@ -44,7 +49,7 @@ class Spread:
                 torch.stack(
                     [
                         total.reciprocal().mean(),
-                        (0.5 * slope / total).mean(),
+                        (share * slope / total).mean(),
                         (power / total).mean(),
                         total.log().mean(),
                     ]
@@ -66,8 +71,8 @@ class Spread:
         """Variance of each pixel, in units of 1 / w."""
         return self.read(0)
 
-    def gradient(self) -> Tensor:
-        """Variance of the difference between neighbours, in units of 1 / w."""
+    def difference(self) -> Tensor:
+        """Variance of a difference, the mean over those of the order, in units of 1 / w."""
         return self.read(1)
 
     def data_share(self) -> Tensor:
