@@ -91,6 +91,8 @@ class TestBeforeRun:
         assert text.startswith("One image of 255 x 255 px.\n")
         assert text.endswith("on the processor with 4 threads; 4.0 GiB of memory free.")
         assert minutes(text) == pytest.approx(64 / 60, rel=0.3)  # docs/benchmarks/levin.md
+        widget.threads.value = 1
+        assert "with 1 thread; " in told(widget, qtbot, "1 thread;")
 
     def test_the_time_follows_the_form_and_the_image(self, viewer, open_dock, qtbot):
         viewer.add_image(np.ones((512, 512)), name="cells")

@@ -262,7 +262,9 @@ class Setup:
             return "Looking for the device ..."
         if isinstance(device, str):
             return device
-        threads = f" with {options.threads} threads" if device.name in ("cpu", "onnx:cpu") else ""
+        threads = ""
+        if device.name in ("cpu", "onnx:cpu"):
+            threads = " with 1 thread" if options.threads == 1 else f" with {options.threads} threads"
         seconds = pace.estimate(shape, options, device.name, memory.speeds())
         time = "Time not known yet" if seconds is None else f"About {pace.in_words(seconds)}"
         return f"{time} on the {device.title}{threads}; {device.free_bytes / 2**30:.1f} GiB of memory free."
