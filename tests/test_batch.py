@@ -88,6 +88,7 @@ def test_a_run_killed_at_random_moments_gives_the_bytes_of_one_left_alone(
     assert not (folder / "killed" / "stack_job").exists()
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_what_is_done_is_not_done_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["deblur", "one.tif", "two.tif", *QUICK, "-o", "out", "--resume"]
     assert cli.main(words[:2] + words[3:]) == 0
@@ -104,6 +105,7 @@ def test_what_is_done_is_not_done_again(folder: Path, capsys: pytest.CaptureFixt
     assert (folder / "out" / "one_kernel.tif").exists()
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_other_settings_than_those_of_the_first_run_are_one_line(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,6 +117,7 @@ def test_other_settings_than_those_of_the_first_run_are_one_line(
     assert "seed was 0, is now 5" in said
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_a_settings_file_repeats_a_run(folder: Path) -> None:
     tifffile.imwrite(folder / "psf.tif", np.ones((5, 5), "f4"))
     assert cli.main(["deblur", "one.tif", *QUICK, "--kernel", "psf.tif", "--seed", "3", "-o", "out"]) == 0
@@ -130,6 +133,7 @@ def test_a_settings_file_repeats_a_run(folder: Path) -> None:
     assert (told["seed"], told["iterations"]) == (4, 5)
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_a_failed_file_does_not_stop_the_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "bad.tif").write_bytes(b"II*\0 and no more")
     tifffile.imwrite(folder / "flat.tif", np.zeros((2, 40, 48), "u1"), photometric="minisblack")
@@ -164,6 +168,7 @@ def test_patterns_are_expanded_where_the_shell_does_not(folder: Path) -> None:
         names("*.jpg")
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_a_pattern_does_not_take_results_for_inputs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["deblur", "o*.tif", *QUICK]) == 0
     assert (folder / "one_deblurred.tif").exists()
@@ -172,6 +177,7 @@ def test_a_pattern_does_not_take_results_for_inputs(folder: Path, capsys: pytest
     assert not (folder / "one_deblurred_deblurred.tif").exists()
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_no_match_is_one_line_and_status_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["deblur", "night/*.tif"]) == 2
     said = capsys.readouterr().err

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 COMMAND = [sys.executable, "-m", "napari_vdip.cli"]
 QUICK = ["--kernel-size", "5", "--preset", "fast", "--iterations", "3", "--threads", "1", "--compile", "off"]
+QUICK += ["--kernel-draws", "0"]
 ENDINGS = ["_deblurred.tif", "_kernel.tif", "_uncertainty.tif", "_report.json"]
 
 

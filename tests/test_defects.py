@@ -140,6 +140,7 @@ def test_header_of_other_units_is_not_believed() -> None:
     assert defects.beyond(field, 10 * field.max())[1] == ""
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_fit_leaves_them_out_and_tells_so() -> None:
     field = star_field(4.0, size=48, stars=5)
     field[10, 10] += 1e5

@@ -36,6 +36,7 @@ SKY = {
     "CD2_2": 2.0e-05,
 }
 QUICK = ["--preset", "fast", "--iterations", "3", "--kernel-size", "5", "--quiet"]
+QUICK += ["--threads", "1", "--compile", "off"]
 
 
 def frame(shape: tuple[int, int] = (40, 48)) -> np.ndarray:
@@ -136,6 +137,7 @@ def test_compressed_files(tmp_path: Path, name: str) -> None:
     assert files.stem_of(tmp_path / name) == "x"
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_shell_carries_header_and_coordinates_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,6 +170,7 @@ def test_shell_carries_header_and_coordinates_over(
     assert kernel.pixel_size["Y"] == (pytest.approx(0.0742, abs=1e-3), "arcsec")
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_shell_takes_an_extension_for_all_files(tmp_path: Path) -> None:
     several(tmp_path / "x.fits")
     words = ["deblur", str(tmp_path / "x.fits"), *QUICK, "--output", str(tmp_path / "out")]
@@ -175,6 +178,7 @@ def test_shell_takes_an_extension_for_all_files(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "x_deblurred.fits").is_file()
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_saturation_that_the_header_tells_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,6 +192,7 @@ def test_saturation_that_the_header_tells_is_left_out(
     )
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_odd_cards_do_no_harm(tmp_path: Path) -> None:
     unit = fits.PrimaryHDU(frame().astype(">f4"))
     unit.header["OBJECT"] = "M 51"

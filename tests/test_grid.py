@@ -15,7 +15,7 @@ from napari_vdip.placement import device_of
 from napari_vdip.samples import load
 from napari_vdip.solve import Setting
 
-FAST = {"preset": "fast", "iterations": 28, "threads": 1}
+FAST = {"preset": "fast", "iterations": 28, "threads": 1, "kernel_draws": 0}
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,7 @@ def test_the_result_has_one_kernel_and_the_plan_is_told(found):
     json.dumps(found.report)
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_progress_counts_all_fits(scene):
     from napari_vdip.stack import fit
 
@@ -139,6 +140,7 @@ def test_a_flat_part_of_the_frame_is_not_fitted():
     assert "(none; row " in str(plan)
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_out_of_memory_halves_one_crop_and_goes_on(scene, monkeypatch):
     true, asked = tiles.solve, []
 
@@ -178,6 +180,7 @@ def test_slices_that_share_a_kernel_have_no_grid(scene):
         deblur(scene[1][None].repeat(2, 0), kernel_grid=2, kernel_mode="shared", kernel_size=5, preset="fast")
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_the_shell_writes_the_kernels_beside_the_others(tmp_path, scene):
     tifffile.imwrite(tmp_path / "frame.tif", scene[1][:48, :96].astype("f4"))
     words = ["deblur", str(tmp_path / "frame.tif"), "-q", "-o", str(tmp_path), "--preset", "fast"]

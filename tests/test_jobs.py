@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-QUICK = Options(kernel_size=5, preset="fast", iterations=3, threads=1, compile="off")
+QUICK = Options(kernel_size=5, preset="fast", iterations=3, threads=1, compile="off", kernel_draws=1)
+
+# What is tested here does not depend on how good a fit is.
+pytestmark = pytest.mark.usefixtures("small_fits")
 
 
 def some_result(number: int = 0, shape: tuple[int, ...] = (8, 9)) -> Result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 import tifffile
 
 from napari_vdip import cli
@@ -12,8 +13,6 @@ from napari_vdip.messages import ranges, summarised
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def test_what_many_slices_have_is_told_once() -> None:
@@ -32,6 +31,7 @@ def test_many_ranges_are_cut() -> None:
     assert ranges([5, 3, 4, 9, 3]) == "3-5, 9"
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_a_stack_in_the_shell_has_no_line_a_slice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

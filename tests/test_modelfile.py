@@ -24,6 +24,7 @@ from napari_vdip.core import compile
 from napari_vdip.errors import InvalidInput, InvalidOption, VdipError
 
 QUICK = {"kernel_size": 5, "preset": "fast", "iterations": 5, "threads": 1, "compile": "off"}
+QUICK |= {"kernel_draws": 0}
 RANDOM = np.random.default_rng(3)
 GREY = RANDOM.integers(0, 60000, (40, 48), dtype=np.uint16)
 
@@ -48,13 +49,14 @@ def graph(grey, tmp_path_factory):
     return path
 
 
-@pytest.fixture(autouse=True)
-def short_prefit(monkeypatch):
-    """Shorten the pre-fit of `paper`, 500 steps: minutes, for nothing that is tested here."""
-    paper = dataclasses.replace(
-        options.PRESETS["paper"], prefit_steps=dict.fromkeys(options.PRESETS["paper"].prefit_steps, 1)
-    )
-    monkeypatch.setitem(options.PRESETS, "paper", paper)
+@pytest.fixture(scope="module", autouse=True)
+def short_prefit():
+    """Shorten the pre-fit, of `paper` 500 steps: minutes, for nothing that is tested here."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, preset in list(options.PRESETS.items()):
+            few = dataclasses.replace(preset, prefit_steps=dict.fromkeys(preset.prefit_steps, 1))
+            patch.setitem(options.PRESETS, name, few)
+        yield
 
 
 def same(one, other, relative=1e-6):
@@ -183,7 +185,7 @@ def test_the_shell_saves_and_renders(name, tmp_path, capsys):
     tifffile.imwrite(
         tmp_path / "image.tif", GREY, imagej=True, resolution=(5, 10), metadata={"unit": "um", "axes": "YX"}
     )
-    flags = "--kernel-size 5 --preset fast --iterations 5 --threads 1 --compile off".split()
+    flags = "--kernel-size 5 --preset fast --iterations 5 --threads 1 --compile off --kernel-draws 0".split()
     words = ["deblur", str(tmp_path / "image.tif"), "--output", str(tmp_path / "out"), *flags]
     assert cli.main([*words, "--save-model", str(tmp_path / name)]) == 0, capsys.readouterr().err
     assert str(tmp_path / name) in capsys.readouterr().out

@@ -175,6 +175,7 @@ def test_the_fried_parameter_is_found():
     assert found["seeing_fwhm"].unit == "arcsec"
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_the_shell_takes_the_pixel_size_from_the_file(tmp_path):
     from napari_vdip import files
     from napari_vdip.imagefile import ImageFile

@@ -14,7 +14,10 @@ from napari_vdip.samples import load
 from napari_vdip.solve import Setting
 from napari_vdip.stack import fit
 
-QUICK = {"preset": "fast", "iterations": 4, "threads": 1}
+QUICK = {"preset": "fast", "iterations": 4, "threads": 1, "kernel_draws": 0, "compile": "off"}
+
+# What is tested here does not depend on how good a fit is.
+pytestmark = pytest.mark.usefixtures("small_fits")
 
 
 @pytest.fixture(scope="module")

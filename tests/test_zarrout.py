@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 QUICK = ["--kernel-size", "5", "--preset", "fast", "--iterations", "3", "--threads", "1", "--compile", "off"]
+QUICK += ["--kernel-draws", "0"]
 NAMES = ["deblurred", "kernel", "uncertainty"]
 
 
@@ -46,6 +47,7 @@ def deblur(*words: str) -> int:
     return cli.main(["deblur", *words, *QUICK, "--format", "ome-zarr", "-q"])
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_what_is_written_is_what_tiff_would_hold_with_sizes_and_channels(folder: Path) -> None:
     assert deblur("stack.tif", "-o", "out") == 0
     assert cli.main(["deblur", "stack.tif", *QUICK, "-q", "-o", "tiff"]) == 0
@@ -65,6 +67,7 @@ def test_what_is_written_is_what_tiff_would_hold_with_sizes_and_channels(folder:
     )
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_its_attributes_are_those_of_ome_zarr(folder: Path) -> None:
     assert deblur("stack.tif", "-o", "out") == 0
     group = zarr.open_group(str(folder / "out" / "stack_deblurred.ome.zarr"), mode="r")
@@ -105,6 +108,7 @@ def test_axes_without_a_place_are_told_before_anything_is_computed(letters: str)
         zarrout.axis_names(letters)
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_colours_are_channels_with_their_names(folder: Path) -> None:
     tifffile.imwrite(folder / "rgb.tif", np.stack([scene(40, 48)] * 3, -1), photometric="rgb")
     assert deblur("rgb.tif", "-o", "out") == 0
@@ -118,6 +122,7 @@ def test_colours_are_channels_with_their_names(folder: Path) -> None:
     )
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_slices_are_there_as_they_come(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Looked at from outside while the run goes on: what is done, NaN, and the word that it goes on."""
     seen: list[int] = []
@@ -166,6 +171,7 @@ def test_a_killed_run_leaves_nothing_at_the_place_of_a_result_and_goes_on(folder
     assert deblur("stack.tif", "-o", "killed", "--resume") == 0  # all is done: checksums of folders hold
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_a_full_disk_is_told_and_the_resumed_run_completes(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,6 +196,7 @@ def test_a_full_disk_is_told_and_the_resumed_run_completes(
     assert np.isfinite(files.read(folder / "out" / "stack_deblurred.ome.zarr").data).all()
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_a_real_full_disk(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = tmp_path / "small"
     small.mkdir()
@@ -209,6 +216,7 @@ def test_a_real_full_disk(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
         subprocess.run(["umount", str(small)], check=True)
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_a_result_of_before_is_replaced(folder: Path) -> None:
     assert deblur("stack.tif", "-o", "out") == 0
     before = files.read(folder / "out" / "stack_deblurred.ome.zarr").data
@@ -218,6 +226,7 @@ def test_a_result_of_before_is_replaced(folder: Path) -> None:
     assert len(list((folder / "out").iterdir())) == 4
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_ome_zarr_in_is_read_slice_by_slice_and_comes_out(folder: Path) -> None:
     assert deblur("stack.tif", "-o", "one") == 0
     path = folder / "one" / "stack_deblurred.ome.zarr"
@@ -229,6 +238,7 @@ def test_ome_zarr_in_is_read_slice_by_slice_and_comes_out(folder: Path) -> None:
     assert np.isfinite(again.data).all()
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_an_output_that_looks_like_a_zarr_folder_is_told(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -236,6 +246,7 @@ def test_an_output_that_looks_like_a_zarr_folder_is_told(
     assert "give --format ome-zarr" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("small_fit")
 def test_without_zarr_it_is_told_before_anything_is_read(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

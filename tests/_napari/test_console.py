@@ -17,7 +17,17 @@ from napari_vdip import deblur, deblur_layer
 from napari_vdip.errors import InvalidInput, InvalidOption
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "console.md"
-QUICK = {"kernel_size": 5, "preset": "fast", "iterations": 3, "threads": 1}
+QUICK = {
+    "kernel_size": 5,
+    "preset": "fast",
+    "iterations": 3,
+    "threads": 1,
+    "compile": "off",
+    "kernel_draws": 0,
+}
+
+# What is tested here does not depend on how good a fit is.
+pytestmark = pytest.mark.usefixtures("small_fits")
 
 # A viewer with its console open, in which each block of the page is typed in turn.
 SESSION = """
@@ -28,7 +38,7 @@ import warnings
 import napari
 from napari_vdip import options
 
-quick = {"prefit_steps": {"sparse": 1}, "profile_steps": 2}
+quick = {"prefit_steps": {"sparse": 1}, "profile_steps": 2, "channels": 8, "skip_channels": 4}
 options.PRESETS["fast"] = dataclasses.replace(options.PRESETS["fast"], **quick)
 viewer = napari.Viewer(show=True)
 with warnings.catch_warnings():

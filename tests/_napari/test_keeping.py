@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STACK = blobs(3, 40, 48)
-OPTIONS = {"kernel_size": 5, "preset": "fast", "iterations": 5, "compile": "off", "threads": 1}
+OPTIONS = {
+    "kernel_size": 5,
+    "preset": "fast",
+    "iterations": 5,
+    "compile": "off",
+    "threads": 1,
+    "kernel_draws": 0,
+}
+
+# What is tested here does not depend on how good a fit is.
+pytestmark = pytest.mark.usefixtures("small_fits")
 
 
 def units(folder: Path) -> dict[str, int]:
@@ -146,7 +156,18 @@ def test_a_job_of_the_shell_is_told_from_one_of_the_viewer(session, viewer, qtbo
     cut_short(session(), viewer, qtbot, tmp_path)
     tifffile.imwrite(tmp_path / "cells.tif", STACK, photometric="minisblack")
     words = ["deblur", str(tmp_path / "cells.tif"), "-q", "-o", str(tmp_path), "--resume", "--preset", "fast"]
-    words += ["--kernel-size", "5", "--iterations", "5", "--compile", "off", "--threads", "1"]
+    words += [
+        "--kernel-size",
+        "5",
+        "--iterations",
+        "5",
+        "--compile",
+        "off",
+        "--threads",
+        "1",
+        "--kernel-draws",
+        "0",
+    ]
     assert cli.main(words) == 2
 
 

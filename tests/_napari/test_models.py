@@ -11,7 +11,17 @@ from napari_vdip import deblur, modelfile
 from napari_vdip._napari import model_reader
 from napari_vdip.errors import InvalidInput
 
-QUICK = {"kernel_size": 5, "preset": "fast", "iterations": 5, "threads": 1, "compile": "off"}
+QUICK = {
+    "kernel_size": 5,
+    "preset": "fast",
+    "iterations": 5,
+    "threads": 1,
+    "compile": "off",
+    "kernel_draws": 0,
+}
+
+# What is tested here does not depend on how good a fit is.
+pytestmark = pytest.mark.usefixtures("small_fits")
 ENTRY = "Save fitted model (VDIP)..."
 GREY = np.random.default_rng(5).integers(0, 4000, (40, 48), dtype=np.uint16)
 

@@ -40,6 +40,7 @@ def quick(widget):
     widget.iterations.value = 5
     widget.compile.value = "off"
     widget.threads.value = 1
+    widget.kernel_draws.value = 0
 
 
 def press(button):
