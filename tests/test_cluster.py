@@ -25,6 +25,7 @@ pytest.importorskip("distributed", reason="the extra 'cluster' is not installed;
 
 COMMAND = [sys.executable, "-m", "napari_vdip.cli", "deblur"]
 QUICK = ["--kernel-size", "5", "--preset", "fast", "--iterations", "10", "--threads", "1", "--compile", "off"]
+QUICK += ["--kernel-draws", "0"]
 OUTPUTS = ["stack_deblurred.tif", "stack_kernel.tif", "stack_uncertainty.tif"]
 
 

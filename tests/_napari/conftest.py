@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,17 @@ def fake_fit(monkeypatch):
     fit = FakeFit()
     monkeypatch.setattr("napari_vdip.stack.fit", fit)
     return fit
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen():
+    """Leave what all modules and the tests before have loaded out of the garbage collections to come.
+
+    napari's fixture collects at the end of each viewer, and looked at a million objects of torch, napari
+    and others each time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -16,10 +16,10 @@ from qtpy.QtWidgets import QApplication
 from napari_vdip._napari.widget import DeblurWidget
 
 viewer = napari.Viewer(show=True)
-viewer.add_image(np.random.default_rng(0).random((256, 256)))
+viewer.add_image(np.random.default_rng(0).random((SIDE, SIDE)))
 widget = DeblurWidget(viewer)
 viewer.window.add_dock_widget(widget)
-widget.kernel_size.value = 21
+widget.kernel_size.value = KERNEL_SIZE
 widget.compile.value = "off"
 widget.threads.value = 1
 widget.iterations.value = 100_000
@@ -48,12 +48,6 @@ close()
 """
 
 WITH_LAYERS_IN_VIEW = """
-widget.kernel_size.value = 5
-viewer.layers[0].data = viewer.layers[0].data[:64, :64]
-widget.stop.native.click()
-while not widget.run.enabled:
-    QApplication.processEvents()
-widget.run.native.click()
 while len(viewer.layers) < 4 or not working():
     QApplication.processEvents()
 close()
@@ -75,14 +69,23 @@ print("closed during a run:", widget.stop.enabled, flush=True)
 """
 
 
+LONG_STEPS, SHORT_STEPS = "SIDE, KERNEL_SIZE = 256, 21\n", "SIDE, KERNEL_SIZE = 64, 5\n"
+
+
 @pytest.mark.parametrize(
-    "ending",
-    [IN_THE_EVENT_LOOP, IN_A_SCRIPT, WITHOUT_CLOSING, WITH_LAYERS_IN_VIEW, WHILE_IT_WAITS],
+    ("size", "ending"),
+    [
+        (LONG_STEPS, IN_THE_EVENT_LOOP),
+        (SHORT_STEPS, IN_A_SCRIPT),
+        (LONG_STEPS, WITHOUT_CLOSING),
+        (SHORT_STEPS, WITH_LAYERS_IN_VIEW),
+        (SHORT_STEPS, WHILE_IT_WAITS),
+    ],
     ids=["loop", "script", "exit", "preview", "paused"],
 )
-def test_the_process_ends(ending):
+def test_the_process_ends(size, ending):
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(SETUP + ending)],
+        [sys.executable, "-c", size + textwrap.dedent(SETUP + ending)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

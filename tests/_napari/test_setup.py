@@ -53,6 +53,7 @@ def restart():
     settings._PLUGIN_SETTINGS.clear()
 
 
+@pytest.mark.usefixtures("small_fit")
 class TestTheKindOfImage:
     def test_it_chooses_the_noise_where_that_is_not_given(self, viewer, open_dock, qtbot):
         viewer.add_image(blobs(40, 48), name="cells")
@@ -504,6 +505,7 @@ class TestLayersOfEveryKind:
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("small_fit")
 class TestCopied:
     """What is on the clipboard is run, and gives the layers of the viewer bit for bit."""
 
