@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.signal import fftconvolve
 
 from napari_vdip import arrays, deblur, family, stars
 
@@ -69,6 +70,20 @@ def test_few_stars_are_left_to_the_evidence():
     image = field(ROUND, count=2)
     frame = arrays.frame(image, None, False, True, True)
     assert stars.fit(frame, MOFFAT.draw, MOFFAT.start, SIZE) is None
+
+
+def test_knots_of_a_nebula_are_no_stars(monkeypatch):
+    """Five alike told a width of 10 px where it was 3.2."""
+    rng = np.random.default_rng(36)
+    places = np.hypot(*np.meshgrid(np.fft.fftfreq(148), np.fft.fftfreq(148)))
+    places[0, 0] = 1.0
+    clouds = np.fft.ifft2(np.fft.fft2(rng.normal(size=(148, 148))) * places**-1.6).real
+    light = np.exp(1.2 * (clouds - clouds.mean()) / clouds.std())
+    light = fftconvolve(3000 / light.mean() * light, MOFFAT.draw(np.array(ROUND), (21, 21)), mode="valid")
+    frame = arrays.frame(rng.poisson(light + SKY).astype(np.float32), None, False, True, True)
+    assert stars.fit(frame, MOFFAT.draw, MOFFAT.start, (21, 21)) is None
+    monkeypatch.setattr(stars, "_WORST", np.inf)
+    assert MOFFAT.tell(stars.fit(frame, MOFFAT.draw, MOFFAT.start, (21, 21)).values)[0] > 2 * WIDTH
 
 
 def test_the_report_says_who_told_the_kernel():
