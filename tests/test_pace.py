@@ -122,7 +122,7 @@ def test_the_search_for_a_kernel_of_a_family_takes_its_time_but_on_few_pixels():
     def more(shape):
         return seconds(shape, kernel_family="gaussian") - seconds(shape)
 
-    assert more((96, 96)) > 0.5 * seconds((96, 96))
+    assert 0.1 * seconds((96, 96)) < more((96, 96)) < 0.3 * seconds((96, 96))
     assert more((192, 192)) == pytest.approx(4 * more((96, 96)))
     assert more((900, 900)) == pytest.approx(more((192, 192)))
     assert seconds((40, 96, 96), kernel_family="gaussian", kernel_mode="warm") < 0.25 * seconds(

@@ -80,9 +80,9 @@ def test_paper_has_the_published_constants():
 
 def test_iterations_scale_the_schedule():
     plan = plan_of(setting(preset="paper", iterations=50), 1, 64, 64)
-    assert (plan.bound, plan.ssim) == (20, 30)
+    assert (plan.prefit, plan.bound, plan.ssim) == (50, 20, 30)
     short = plan_of(setting(preset="fast", iterations=8), 1, 64, 64)
-    assert (short.profile, short.polish) == (6, 2)
+    assert (short.prefit, short.profile, short.polish) == (8, 6, 2)
 
 
 def test_only_a_prior_can_polish():

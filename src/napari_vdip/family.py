@@ -37,7 +37,9 @@ _SCALES = (1.4, 2.0)  # of the prior, in units of the contrast: few photons ask 
 _TEMPERATURE = 100.0
 _ROUND = 0.3  # std of the logarithm of an ellipse's axes' ratio
 MODEL_ERROR = 0.01  # of the contrast, as in the polish
-_ROUNDS_NEAR = 5
+# Of each question to the evidence: in the search for a start, and where the image that it goes on from is
+# nearly the right one already.
+_ROUNDS, _ROUNDS_NEAR = 5, 3
 _FAR = 4.0  # of a parameter from that of a round kernel
 # Waves, where a search begins whose cutoff is known: the energy has several minima. A point's image is the
 # same with all signs changed.
@@ -190,7 +192,7 @@ def _most_probable(
         """Tell how probable the image is under parameters, with a prior of this scale."""
         evidence = Evidence(tensors[0], tensors[1], torch.tensor(scale * contrast), size)
 
-        def energy(values: Floats, rounds: int = 10) -> float:
+        def energy(values: Floats, rounds: int = _ROUNDS) -> float:
             kernel = family.draw(np.asarray(values, dtype=np.float64), size)
             found = evidence(torch.from_numpy(kernel.astype(np.float32)), rounds)
             return found / _TEMPERATURE + family.unlikely(values)
@@ -221,8 +223,7 @@ def _most_probable(
     there = np.zeros(0) if near is None else _parameters(family, near)
     first, reach, evaluations = (search, 1.0, 20) if near is None else (around, 1.0, 8)
     _, start, exact = min((first(scale) for scale in _SCALES), key=lambda found: found[0])
-    # Near the best kernel the image that each question goes on from is nearly the right one already.
-    energy = exact if near is None else functools.partial(exact, rounds=_ROUNDS_NEAR)
+    energy = functools.partial(exact, rounds=_ROUNDS_NEAR)
     simplex = np.stack([start, *(start + reach * np.diag(family.steps))])
     options = {"initial_simplex": simplex, "maxfev": evaluations * len(start), "xatol": 0.01, "fatol": 0.005}
     values = minimize(energy, start, method="Nelder-Mead", options=options).x

@@ -357,7 +357,7 @@ class Preset:
     nonlocal_from : int
         First scale (from 1) with a non-local block; 0: none.
     prefit_steps : dict
-        Steps of the pre-fit for each method.
+        Most steps of the pre-fit for each method.
     bound_steps, ssim_steps, profile_steps, polish_steps : int
         Steps with the published bound (one sample a step), with the published ``1 - SSIM``, with
         the profile objective, and with the convex problems for image and kernel at the end.
@@ -398,13 +398,15 @@ class Preset:
         """Steps of a start after the pre-fit."""
         return self.bound_steps + self.ssim_steps + self.profile_steps + self.polish_steps
 
-    def schedule(self, iterations: int | None, method: Method) -> tuple[int, int]:
-        """Count the steps of a start after the pre-fit, and those of them that polish.
+    def schedule(self, iterations: int | None, method: Method) -> tuple[int, int, int]:
+        """Count the steps of a start: those of its pre-fit, all after it, and those of them that polish.
 
-        A short run is polished in proportion; a method without a prior has nothing to polish with.
+        A short run has no longer a pre-fit than what comes after it and is polished in proportion; a
+        method without a prior has nothing to polish with.
         """
         total = self.iterations if iterations is None else iterations
-        return total, min(self.polish_steps, total // 4) if method in ("sparse", "extreme") else 0
+        polish = min(self.polish_steps, total // 4) if method in ("sparse", "extreme") else 0
+        return min(self.prefit_steps[method], total), total, polish
 
 
 @dataclass(frozen=True)
@@ -422,21 +424,27 @@ class Kind:
     own_error : float
         Share of its light to which a pixel of noise "poisson" is trusted: a star between pixels is no sharp
         image, and a detector near its limit is not linear. Else one bright star decides alone.
-    prior_order : int
-        Of the differences that the polish takes for sparse, see `core.prior`.
+    sparse : (int, float, float)
+        What the polish takes for sparse: order of the differences, weight and exponent, see `core.prior`.
+    shares : (float, float)
+        How much the posterior's variance counts in the one told, and the squared difference between the
+        networks' image and the polished one; found on simulated images (docs/explanation/research.md).
     """
 
     noise: Noise
     kernel_family: KernelFamily
     method: Method | None = None
     own_error: float = 0.0
-    prior_order: int = 1
+    sparse: tuple[int, float, float] = (1, 1.6, 0.8)
+    shares: tuple[float, float] = (0.5, 0.3)
 
 
 KINDS: dict[str, Kind] = {
     "photograph": Kind(noise="gaussian", kernel_family="free"),
-    "fluorescence": Kind(noise="poisson", kernel_family="gaussian", prior_order=2),
-    "astronomy": Kind(noise="poisson", kernel_family="moffat", own_error=0.02),
+    "fluorescence": Kind(noise="poisson", kernel_family="gaussian", sparse=(2, 0.6, 0.8), shares=(0.6, 0.3)),
+    "astronomy": Kind(
+        noise="poisson", kernel_family="moffat", own_error=0.02, sparse=(1, 3.0, 0.2), shares=(0.1, 0.08)
+    ),
 }
 
 _BALANCED = Preset(

@@ -30,10 +30,10 @@ _PIXELS_A_THREAD = 64 * 64  # with fewer, threads wait for one another for longe
 POLISH_COST = 0.28
 DRAW_COST = 3.3
 _QUESTION = 1.6
-# Questions: a kernel of a family on its own; near its neighbour's, each of which takes half as long; and
-# about the scale of the prior where no network is fitted. They are asked about so many pixels at the most.
-_FAMILY = {"free": 0, "gaussian": 70, "moffat": 95, "pupil": 95}
-_NEAR = {"free": 0, "gaussian": 18, "moffat": 24, "pupil": 24}
+# Questions of ten rounds: a kernel of a family on its own, and near its neighbour's, where three rounds do;
+# and about the scale of the prior where no network is fitted. They are asked about so many pixels at most.
+_FAMILY = {"free": 0, "gaussian": 26, "moffat": 35, "pupil": 35}
+_NEAR = {"free": 0, "gaussian": 11, "moffat": 15, "pupil": 15}
 _SCALE = 4
 _ASKED = 192 * 192
 # How a frame is cut where nothing else is said: fitted whole up to so many pixels, else the kernel from a
@@ -75,9 +75,8 @@ def work_of_halves(kernel_size: Size, shape: Size) -> float:
 def steps_of(options: Options) -> int:
     """Count the steps for one image: of all starts, pre-fit and polish included."""
     preset = PRESETS[options.preset]
-    total, polish = preset.schedule(options.iterations, options.method_used)
-    fit = preset.prefit_steps[options.method_used] + total - polish
-    return (fit + polish) * (preset.starts if polish > 0 else 1)
+    prefit, total, polish = preset.schedule(options.iterations, options.method_used)
+    return (prefit + total) * (preset.starts if polish > 0 else 1)
 
 
 def draws_of(options: Options) -> int:
@@ -191,7 +190,7 @@ def _fit_work(shape: Size, options: Options) -> float:
 
 def _near_work(pixels: int, options: Options, follow: bool, share: float = 1.0) -> float:
     """Work for an image with a kernel from elsewhere; `share`: of the pixels of its tiles in its own."""
-    scales = _SCALE if KINDS[options.kind].prior_order == 1 else 0
+    scales = _SCALE if KINDS[options.kind].sparse[0] == 1 else 0
     questions = scales + (_NEAR[options.family_used] if follow else 0)
     polish = PRESETS[options.preset].polish_steps * POLISH_COST
     return share * polish * pixels + questions * _QUESTION * min(pixels, _ASKED)

@@ -16,6 +16,7 @@ import torch
 import napari_vdip
 from napari_vdip import arrays, coarse, devices, diagnosis, family, heap, optics, pace, sharpness
 from napari_vdip.core.compile import runner
+from napari_vdip.core.prior import Sparse
 from napari_vdip.core.program import Plan
 from napari_vdip.core.smooth import smooth_image
 from napari_vdip.draws import kernel_std
@@ -119,7 +120,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
     preset = PRESETS[options.preset]
     method = options.method_used
     kernel_height, kernel_width = setting.kernel_size
-    total, polish = preset.schedule(options.iterations, method)
+    prefit, total, polish = preset.schedule(options.iterations, method)
     share = total / preset.iterations
     bound, gap = round(share * preset.bound_steps), round(share * preset.ssim_steps)
     if preset.profile_steps == 0:
@@ -143,12 +144,13 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         bound_weight=1e-4 if method == "extreme" else 0.1,
         centre_weight=preset.centre_weight,
         ridge=preset.ridge,
-        order=KINDS[options.kind].prior_order,
+        sparse=Sparse(*KINDS[options.kind].sparse),
+        shares=KINDS[options.kind].shares,
         hold_kernel=setting.kernel is not None and (options.kernel_fixed or options.family_used != "free"),
         image_rate=preset.image_rate,
         kernel_rate=preset.kernel_rate,
         cosine=preset.decay == "cosine",
-        prefit=preset.prefit_steps[method],
+        prefit=prefit,
         bound=bound,
         ssim=gap,
         profile=total - bound - gap - polish,
@@ -396,9 +398,7 @@ def with_steepness(setting: Setting, frame: arrays.Frame) -> Setting:
     if setting.near is None or setting.steepness is not None:
         return setting
     contrast = contrast_of(frame) if setting.contrast is None else setting.contrast
-    if (
-        KINDS[setting.options.kind].prior_order == 2
-    ):  # second differences go with the blurred image's contrast
+    if KINDS[setting.options.kind].sparse[0] == 2:  # second differences go with the blurred image's contrast
         return replace(setting, contrast=contrast, steepness=1.0)
     scale = sharpness.steepness(frame, setting.near, contrast)
     return replace(setting, contrast=contrast, steepness=scale)
@@ -467,7 +467,7 @@ def _without_networks(program: Any, setting: Setting) -> None:
     precision = program.weight.square() / noise
     with torch.no_grad():
         program.mean.copy_(smooth_image(program.y, precision, program.kernel, program.contrast))
-    if program.order == 2:
+    if program.sparse[0] == 2:
         program.guess_error = _SMOOTH_ERROR
     # The noise that the model leaves goes with the contrast, the gradients of the prior with the steepness.
     program.contrast.mul_(setting.steepness)

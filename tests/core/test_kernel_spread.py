@@ -9,6 +9,7 @@ import torch
 
 from napari_vdip.core.blur import blur_direct
 from napari_vdip.core.kernel_spread import KernelSpread
+from napari_vdip.core.prior import NATURAL
 
 
 def gaussian(std, size=7):
@@ -32,7 +33,7 @@ def program():
         contrast=y.std(),
         model_error=0.01,
         ridge=3e-4,
-        order=1,
+        sparse=NATURAL,
         guess_error=0.6,
         floor=torch.tensor(-1e6),
         kernel=kernel,

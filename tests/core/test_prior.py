@@ -65,27 +65,28 @@ def test_expected_square_is_that_of_many_samples(order):
         torch.testing.assert_close(found, samples.square().mean(0), rtol=0, atol=0.02)
 
 
-def test_precision_bounds_the_prior_from_above():
+@pytest.mark.parametrize("sparse", [prior.NATURAL, prior.Sparse(1, 3.0, 0.2)])
+def test_precision_bounds_the_prior_from_above(sparse):
     """Reweighting descends because the quadratic touches the penalty at d and lies above it elsewhere."""
     contrast = torch.tensor(0.2, dtype=torch.float64)
     at, d = torch.tensor(0.1, dtype=torch.float64), torch.linspace(-1, 1, 401, dtype=torch.float64)
-    weight = prior.precisions([at.square(), at.square()], contrast)[0]
-    here, there = prior.penalty(at.square(), contrast), prior.penalty(d.square(), contrast)
+    weight = prior.precisions([at.square(), at.square()], contrast, sparse)[0]
+    here, there = (prior.penalty(x.square(), contrast, sparse) for x in (at, d))
     assert (here + 0.5 * weight * (d.square() - at.square()) >= there - 1e-12).all()
 
 
 def test_precision_knows_no_units():
     """Ten times the intensities: the same bound of the same penalty."""
     squares, contrast = [random(1, 3, 3), random(1, 3, 3)], torch.tensor(0.2, dtype=torch.float64)
-    large = prior.precisions([100 * square for square in squares], 10 * contrast)
-    for found, expected in zip(large, prior.precisions(squares, contrast), strict=True):
+    large = prior.precisions([100 * square for square in squares], 10 * contrast, prior.NATURAL)
+    small = prior.precisions(squares, contrast, prior.NATURAL)
+    for found, expected in zip(large, small, strict=True):
         torch.testing.assert_close(found, expected / 100)
 
 
-def test_precision_of_second_differences_is_a_quarter_and_the_mixed_one_counts_twice():
+def test_the_mixed_second_difference_counts_twice():
     contrast, square = torch.tensor(0.2), torch.rand(4, 4)
-    first = prior.precisions([square, square], contrast)
-    second = prior.precisions([square, square, square], contrast)
-    torch.testing.assert_close(second[0], 0.25 * first[0])
-    torch.testing.assert_close(second[1], 0.25 * first[1])
-    torch.testing.assert_close(second[2], 0.5 * first[0])
+    first = prior.precisions([square, square], contrast, prior.NATURAL)
+    second = prior.precisions([square, square, square], contrast, prior.NATURAL._replace(order=2))
+    for found, times in zip(second, (1.0, 1.0, 2.0), strict=True):
+        torch.testing.assert_close(found, times * first[0])

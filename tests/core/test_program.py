@@ -8,6 +8,7 @@ import torch
 
 from napari_vdip.core import objective
 from napari_vdip.core.blur import blur_direct, crop
+from napari_vdip.core.prior import NATURAL
 from napari_vdip.core.program import Plan, Program
 
 PLAN = Plan(
@@ -27,7 +28,8 @@ PLAN = Plan(
     bound_weight=0.1,
     centre_weight=0.0,
     ridge=3e-4,
-    order=1,
+    sparse=NATURAL,
+    shares=(0.5, 0.3),
     hold_kernel=False,
     image_rate=1e-2,
     kernel_rate=1e-3,

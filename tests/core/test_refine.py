@@ -92,3 +92,20 @@ def test_kernel_fit_finds_the_kernel_of_a_known_image():
     flat = torch.full_like(kernel, 1 / kernel.numel())
     found = refine.KernelFit(x, y, torch.ones_like(y), 7, 5, 3e-4).improve(flat, 200)
     assert (found - kernel).abs().sum() < 0.02 < 0.3 < (flat - kernel).abs().sum()
+
+
+def test_what_hardly_reaches_the_frame_goes_on_evenly():
+    place = torch.arange(7) - 3
+    kernel = torch.exp(-(place[:, None] ** 2 + place**2) / 2)[:, 1:]  # 7 x 6, centred
+    kernel = kernel / kernel.sum()
+    frame = torch.rand(1, 20, 21)
+    canvas = torch.full((1, 26, 26), 100.0)
+    canvas[:, 3:23, 3:24] = frame
+    found = refine.within_sight(canvas, kernel)
+    assert found.shape == canvas.shape
+    torch.testing.assert_close(found[:, 3:23, 3:24], frame, rtol=0, atol=1e-5)
+    corners = found[0, [0, 0, -1, -1], [0, -1, 0, -1]]
+    torch.testing.assert_close(corners, frame[0, [0, 0, -1, -1], [0, -1, 0, -1]], rtol=0, atol=0.05)
+    # Beside the frame about a fifth of a pixel's light reaches it, so much of it is kept.
+    beside = (found[0, 2, 8:16] - frame[0, 0, 5:13]) / (100.0 - frame[0, 0, 5:13])
+    torch.testing.assert_close(beside, kernel.sum(1)[4:].sum().expand(8), rtol=0, atol=1e-4)

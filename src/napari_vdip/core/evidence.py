@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_vdip.core.prior import density, expected_squares, penalty, precisions
+from napari_vdip.core.prior import NATURAL, density, expected_squares, penalty, precisions
 from napari_vdip.core.refine import Blur, improve_image
 from napari_vdip.core.spread import Spread
 
 
 class Evidence:
-    """Free energy of kernels for one image; each call goes on from the image of the best one so far.
+    """Free energy of kernels for one image; each call goes on from the posterior of the best one so far.
 
     Parameters
     ----------
@@ -37,6 +37,7 @@ class Evidence:
         height, width = kernel_size
         room = [width // 2, width - 1 - width // 2, height // 2, height - 1 - height // 2]
         self.image = F.pad(y, room, mode="replicate")
+        self.slope_var = torch.zeros_like(self.image)
         self.least = float("inf")
 
     def __call__(self, kernel: Tensor, rounds: int = 10) -> float:
@@ -49,21 +50,21 @@ class Evidence:
         rounds : int
             Of 15 conjugate gradient steps, each with a new bound of the prior.
         """
-        x, loose, nothing = self.image, torch.zeros_like(self.image), torch.zeros([])
+        x, loose, nothing = self.image, self.slope_var, torch.zeros([])
         seen = Blur(kernel, self.precision).adjoint(self.precision)
         seen = seen.clamp_min(0.01 * seen.max())
         for _ in range(rounds):
-            prior = precisions(expected_squares(x, loose, 1), self.contrast)
+            prior = precisions(expected_squares(x, loose, 1), self.contrast, NATURAL)
             x = improve_image(x, self.y, self.precision, kernel, prior, x, nothing, 15)
             spread = Spread(kernel, density(prior) / seen, nothing, 1)
             loose = spread.difference() / seen
         residual = Blur(kernel, self.precision).forward(x) - self.y
         energy = 0.5 * (self.precision * residual.square()).sum() + 0.5 * spread.data_share().sum()
         for square in expected_squares(x, loose, 1):
-            energy = energy + penalty(square, self.contrast).sum()
+            energy = energy + penalty(square, self.contrast, NATURAL).sum()
         energy = energy + 0.5 * (spread.log_precision() + seen.log()).sum()
         # What normalises the prior: its volume grows with its scale in each of the image's dimensions.
         found = float(energy + x.numel() * self.contrast.log())
         if found < self.least:
-            self.least, self.image = found, x
+            self.least, self.image, self.slope_var = found, x, loose
         return found

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from napari_vdip.core.prior import Sparse
 from napari_vdip.core.refine import Blur, KernelFit, drop_weak, improve_image, polish_weights
 
 _ROUNDS = 3  # of 20 conjugate gradient steps; the difference of two images settles before either does
@@ -41,7 +42,7 @@ class KernelSpread:
         self.model_var = self.noise_var + (program.model_error * self.contrast).square()
         self.precision = self.weight.square() / self.model_var
         self.ridge: float = program.ridge
-        self.order: int = program.order
+        self.sparse = Sparse(*program.sparse)
         self.near = (program.guess_error * self.contrast).square()
         self.total = torch.zeros_like(self.image)
         self._own: Tensor | None = None
@@ -57,7 +58,7 @@ class KernelSpread:
                 self.noise_var,
                 self.floor,
                 self.near,
-                self.order,
+                self.sparse,
             )
             image = improve_image(image, y, self.precision, kernel, prior, guess, trust, 20)
             image = torch.maximum(image, self.floor)

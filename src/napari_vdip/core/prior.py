@@ -10,10 +10,26 @@ Shapes: image (c, h, w); dv (c, h - 1, w), dh (c, h, w - 1), dvdv (c, h - 2, w),
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from napari_vdip.core.objective import dh, dv
+
+
+class Sparse(NamedTuple):
+    """A prior of differences d: ``exp(-weight |d / c|^exponent)``, c being the contrast, the image's std.
+
+    Differences below 0.002 c count as flat. ``dvdh``, which stands for ``dhdv`` too, has twice the weight.
+    """
+
+    order: int  # of the differences, 1 or 2
+    weight: float
+    exponent: float
+
+
+NATURAL = Sparse(1, 1.6, 0.8)  # natural images have exponents of 0.5 to 0.8
 
 
 def dv_adjoint(x: Tensor) -> Tensor:
@@ -71,27 +87,22 @@ def expected_squares(x: Tensor, var: Tensor, order: int) -> list[Tensor]:
     return found
 
 
-def penalty(square: Tensor, contrast: Tensor) -> Tensor:
-    """Negative logarithm of the prior of a gradient, from its expected square.
-
-    In units of the contrast c, the image's std, the prior is ``exp(-1.6 |d / c|^0.8)``, an exponent
-    that natural images have (0.5 to 0.8); gradients below 0.002 c count as flat.
-    """
-    return 1.6 * (square / contrast.square() + 0.002 * 0.002).pow(0.4)
+def penalty(square: Tensor, contrast: Tensor, sparse: Sparse) -> Tensor:
+    """Negative logarithm of the prior of a difference, from its expected square."""
+    return sparse.weight * (square / contrast.square() + 0.002 * 0.002).pow(0.5 * sparse.exponent)
 
 
-def precisions(squares: list[Tensor], contrast: Tensor) -> list[Tensor]:
+def precisions(squares: list[Tensor], contrast: Tensor, sparse: Sparse) -> list[Tensor]:
     """Precision of each difference under the quadratic bound of the prior.
 
-    Of the first order the prior is that of `penalty`; of the second a quarter of it, and twice
-    for dvdh, which stands for dhdv too (docs/explanation/research.md). The bound is taken where a
-    difference's expected square is what `expected_squares` tells, its own variance included.
+    The bound is taken where a difference's expected square is what `expected_squares` tells, its
+    own variance included.
     """
     found: list[Tensor] = []
     for i, square in enumerate(squares):
         u = square / contrast.square() + 0.002 * 0.002
-        scale = 1.6 if len(squares) == 2 else (0.8 if i == 2 else 0.4)
-        found.append(scale * 0.8 * u.pow(0.4 - 1.0) / contrast.square())
+        weight = sparse.weight * (2.0 if i == 2 else 1.0)
+        found.append(weight * sparse.exponent * u.pow(0.5 * sparse.exponent - 1.0) / contrast.square())
     return found
 
 

@@ -31,7 +31,7 @@ from napari_vdip.core.objective import (
     sparse_prior,
     ssim,
 )
-from napari_vdip.core.prior import density
+from napari_vdip.core.prior import Sparse, density
 from napari_vdip.core.random import normal, uniform
 from napari_vdip.core.refine import (
     Blur,
@@ -39,6 +39,7 @@ from napari_vdip.core.refine import (
     drop_weak,
     improve_image,
     polish_weights,
+    within_sight,
 )
 from napari_vdip.core.spread import Spread
 
@@ -66,7 +67,10 @@ class Plan(NamedTuple):
     bound_weight: float
     centre_weight: float
     ridge: float
-    order: int  # of the differences that the polish takes for sparse, 1 or 2
+    sparse: Sparse  # what the polish takes for sparse
+    shares: tuple[
+        float, float
+    ]  # of the posterior's and the opinions' variance in that told, see `polish_step`
     hold_kernel: bool
     image_rate: float
     kernel_rate: float
@@ -141,7 +145,8 @@ class Program(nn.Module):
         self.bound_weight: float = plan.bound_weight
         self.centre_weight: float = plan.centre_weight
         self.ridge: float = plan.ridge
-        self.order: int = plan.order
+        self.sparse: tuple[int, float, float] = (plan.sparse.order, plan.sparse.weight, plan.sparse.exponent)
+        self.shares: tuple[float, float] = plan.shares
         self.hold_kernel: bool = plan.hold_kernel
         self.rates: tuple[float, float] = (plan.image_rate, plan.kernel_rate)
         self.cosine: bool = plan.cosine
@@ -294,6 +299,7 @@ class Program(nn.Module):
         if self.done == self.prefit:
             self._reset_adam()
         if self.done == self.steps - self.polish:
+            self.mean.copy_(within_sight(self.mean, self.kernel))
             self.generated.copy_(self.mean)
             self.slope_var.zero_()
             if not self.hold_kernel:
@@ -416,6 +422,7 @@ class Program(nn.Module):
             )
             self.kernel.copy_(drop_weak(fit.improve(self.kernel, 60)))
         else:
+            sparse = Sparse(self.sparse[0], self.sparse[1], self.sparse[2])
             noise = self.noise_var + (self.model_error * self.contrast).square()
             precision = self.weight.square() / noise
             near, noisy = (self.guess_error * self.contrast).square(), 100.0 * self.noise_var
@@ -427,7 +434,7 @@ class Program(nn.Module):
                 self.noise_var,
                 self.floor,
                 near,
-                self.order,
+                sparse,
             )
             better = improve_image(self.mean, self.y, precision, self.kernel, prior, guess, trust, 20)
             # What a step takes below the floor is held there by the next one.
@@ -435,11 +442,12 @@ class Program(nn.Module):
             seen = Blur(self.kernel, precision).adjoint(precision)
             seen = seen.clamp_min(0.01 * seen.max())
             known = (near + noisy + (self.mean - self.generated).square()).reciprocal().mean()
-            spread = Spread(self.kernel, density(prior) / seen, known / seen.mean(), self.order)
+            spread = Spread(self.kernel, density(prior) / seen, known / seen.mean(), sparse.order)
             self.slope_var.copy_(spread.difference() / seen)
             self.var.copy_(spread.pixel() / seen)
             doubt = near / (near + noisy) * gaussian_filter((self.mean - self.generated).square())
-            self.std.copy_((0.5 * self.var + 0.3 * doubt).sqrt().clamp_max(math.sqrt(self.widest)))
+            told = self.shares[0] * self.var + self.shares[1] * doubt
+            self.std.copy_(told.sqrt().clamp_max(math.sqrt(self.widest)))
         blurred = blur(self.mean, self.kernel, self.by_fft)
         misfit = ((blurred - self.y) * self.weight).square().mean().sqrt()
         agreed = torch.where(self.weight > 0, blurred, self.y)

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_vdip.core.blur import fast_length
+from napari_vdip.core.blur import crop, fast_length
 from napari_vdip.core.objective import dh, dv
-from napari_vdip.core.prior import dh_adjoint, dv_adjoint, expected_squares, precisions, smoothed
+from napari_vdip.core.prior import Sparse, dh_adjoint, dv_adjoint, expected_squares, precisions, smoothed
 
 
 class Blur:
@@ -60,6 +60,25 @@ class Blur:
         return self.adjoint(self.precision * self.forward(x))
 
 
+def within_sight(image: Tensor, kernel: Tensor) -> Tensor:
+    """Image that goes on evenly where hardly any of its light reaches the frame: (c, h, w).
+
+    What networks make there is arbitrary, and the light of it that does reach the frame is missed inside.
+
+    Parameters
+    ----------
+    image : Tensor, (c, h, w)
+    kernel : Tensor, (Kh, Kw)
+    """
+    rows, columns = kernel.size(0), kernel.size(1)
+    frame = crop(image, rows, columns)
+    edges = [columns // 2, columns - 1 - columns // 2, rows // 2, rows - 1 - rows // 2]
+    even = F.pad(frame, edges, mode="replicate")
+    ones = torch.ones_like(frame)
+    share = Blur(kernel, ones).adjoint(ones).clamp(0.0, 1.0)
+    return even + share * (image - even)
+
+
 def polish_weights(
     image: Tensor,
     generated: Tensor,
@@ -68,7 +87,7 @@ def polish_weights(
     noise_var: Tensor,
     floor: Tensor,
     near: Tensor,
-    order: int,
+    sparse: Sparse,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
     """Precisions that the polish gives to differences and to the networks' image.
 
@@ -84,8 +103,8 @@ def polish_weights(
     contrast, noise_var, floor : Tensor, ()
     near : Tensor, ()
         Variance of the networks' image without noise.
-    order : int
-        Of the prior, see `prior`.
+    sparse : Sparse
+        The prior.
 
     Returns
     -------
@@ -98,7 +117,7 @@ def polish_weights(
     precision = (near + 100.0 * noise_var + (image - generated).square()).reciprocal()
     low = 10.0 * (image <= floor).to(image.dtype) / noise_var.clamp_min(1e-9)
     guess = (precision * generated + low * floor) / (precision + low)
-    prior = precisions(expected_squares(image, slope_var, order), contrast)
+    prior = precisions(expected_squares(image, slope_var, sparse.order), contrast, sparse)
     return prior, guess, precision + low
 
 
