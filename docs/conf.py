@@ -80,7 +80,7 @@ myst_substitutions = {
                 f"`{name}`",
                 f"`{kind.noise}`",
                 f"`{kind.method}`" if kind.method else "the preset's",
-                {1: "gradients", 2: "second differences"}[kind.prior_order],
+                f"{ {1: 'gradients', 2: 'second differences'}[kind.sparse[0]] }, exponent {kind.sparse[2]}",
             ]
             for name, kind in KINDS.items()
         ],
