@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import locale
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -162,20 +163,33 @@ def test_without_a_display_and_with_a_home_that_cannot_be_written_to(image, tmp_
     deblurred(image, HOME=str(home), XDG_CONFIG_HOME=str(home / "config"), XDG_CACHE_HOME=str(home / "cache"))
 
 
-def test_a_locale_with_decimal_commas_changes_nothing(image):
+@pytest.fixture
+def decimal_commas(tmp_path, monkeypatch):
+    """Give this process a locale that writes 1,5: an installed one, or one made for the test."""
     before = locale.setlocale(locale.LC_NUMERIC)
+    if shutil.which("localedef"):
+        made = tmp_path / "de_DE.UTF-8"
+        subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", made], check=False, capture_output=True)
+        if made.exists():
+            monkeypatch.setenv("LOCPATH", str(tmp_path))
     for name in ("de_DE.UTF-8", "fr_FR.UTF-8", "de_DE", "German_Germany.1252"):
         try:
             locale.setlocale(locale.LC_NUMERIC, name)
         except locale.Error:
             continue
-        try:
-            found = deblur(IMAGE, kernel_size=5, preset="fast", iterations=2, threads=1, compile="off")
-            recipe = Recipe(Options(kernel_size=5, preset="fast"), Origin("a", str(image)))
-            assert "kernel_size=5" in recipe.as_python()
-        finally:
-            locale.setlocale(locale.LC_NUMERIC, before)
-        expected = deblur(IMAGE, kernel_size=5, preset="fast", iterations=2, threads=1, compile="off")
-        np.testing.assert_array_equal(found.image, expected.image)
+        assert locale.str(1.5) == "1,5"
+        yield
+        locale.setlocale(locale.LC_NUMERIC, before)
         return
-    pytest.skip("no locale with decimal commas is installed; Debian: apt-get install locales-all")
+    pytest.skip("no locale with decimal commas can be had; Debian: apt-get install locales")
+
+
+@pytest.mark.usefixtures("small_fit")
+def test_a_locale_with_decimal_commas_changes_nothing(image, decimal_commas):
+    options = {"kernel_size": 5, "preset": "fast", "iterations": 2, "threads": 1, "compile": "off"}
+    found = deblur(IMAGE, **options)
+    recipe = Recipe(Options(kernel_size=5, preset="fast"), Origin("a", str(image)))
+    assert "kernel_size=5" in recipe.as_python()
+    assert "1.5" in Recipe(Options(pixel_size=1.5), Origin("a", str(image))).as_command()
+    locale.setlocale(locale.LC_NUMERIC, "C")
+    np.testing.assert_array_equal(found.image, deblur(IMAGE, **options).image)

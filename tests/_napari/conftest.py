@@ -95,6 +95,14 @@ def frozen():
 
 
 @pytest.fixture(autouse=True)
+def quick_rhythm(monkeypatch, request):
+    """Renew what is seen ten times a second, so that no test waits; the mark `real_rhythm` leaves it alone."""
+    if request.node.get_closest_marker("real_rhythm") is None:
+        monkeypatch.setattr("napari_vdip._napari.rhythm.INTERVAL", 0.1)
+        monkeypatch.setattr("napari_vdip._napari.rhythm._LONGEST", 0.1)
+
+
+@pytest.fixture(autouse=True)
 def napari_config(tmp_path, monkeypatch):
     """Keep processes that a test starts away from the settings of whoever runs the tests."""
     monkeypatch.setenv("NAPARI_CONFIG", str(tmp_path / "settings.yaml"))

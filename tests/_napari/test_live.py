@@ -57,6 +57,7 @@ class TestThePreview:
         assert names(viewer) == ["cells", "cells deblurred", "cells kernel", "cells uncertainty"]
         assert viewer.layers["cells deblurred"].data is not first
 
+    @pytest.mark.real_rhythm
     def test_it_is_renewed_at_most_twice_a_second(self, viewer, open_dock, qtbot, growing):
         viewer.add_image(np.ones((40, 48)), name="cells")
         widget = open_dock()
@@ -66,6 +67,23 @@ class TestThePreview:
         qtbot.waitUntil(lambda: len(renewed) == 4, timeout=20_000)
         assert np.diff(renewed).min() > 0.45
         stop(widget, qtbot)
+
+    @pytest.mark.real_rhythm
+    def test_slow_drawing_makes_it_rarer_down_to_once_in_two_seconds(self, viewer, open_dock, qtbot, growing):
+        """Else the fit would wait for the drawing: it may have a twentieth of the time."""
+        viewer.add_image(np.ones((40, 48)), name="cells")
+        widget = open_dock()
+        press(widget.run)
+        image, renewed = shown(viewer, qtbot), []
+
+        def slow(_event):
+            renewed.append(time.monotonic())
+            time.sleep(0.2)
+
+        image.events.data.connect(slow)
+        qtbot.waitUntil(lambda: len(renewed) == 4, timeout=20_000)
+        stop(widget, qtbot)
+        assert np.diff(renewed)[1:] == pytest.approx([2, 2], abs=0.4)
 
     def test_the_contrast_of_the_image_is_steady_and_the_kernels_follows_its_peak(
         self, viewer, open_dock, qtbot, growing

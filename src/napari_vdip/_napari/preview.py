@@ -9,7 +9,6 @@ is complete again: what took minutes to find is not lost by one key too many.
 from __future__ import annotations
 
 import functools
-import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from qtpy.QtCore import Qt, QTimer
 
 from napari_vdip._napari import layers, saving, undo
+from napari_vdip._napari.rhythm import Rhythm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from napari_vdip.result import Progress, Result
 
-INTERVAL = 0.5  # s; at most so often are the layers of a running fit renewed
 _BETWEEN = 100  # ms between two new layers: each halts the window for some 50 ms
 _UNSEEN = 50  # ms that a new layer is there before it is drawn: both at once would halt the window for longer
 
@@ -63,7 +62,7 @@ class Preview:
         self._taken_over = {} if last is None else {role: last.layer(role) for role in layers.ROLES}
         self._active = _bare(viewer.layers.selection.active)
         self._pending: Result | None = None
-        self._shown_at = -float("inf")
+        self._rhythm = Rhythm()
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
@@ -77,7 +76,7 @@ class Preview:
         return layer if there else None
 
     def offer(self, progress: Progress) -> None:
-        """Show a snapshot now, or as soon as the last one has been there for `INTERVAL`.
+        """Show a snapshot now, or as soon as it is time.
 
         The pre-fit of the first slice is left out: it begins with a grey plane, which would cover
         the image.
@@ -87,7 +86,7 @@ class Preview:
         self._pending = progress.result
         if self._showing:  # napari handled events while it took in the last one
             return
-        wait = self._shown_at + INTERVAL - time.monotonic()
+        wait = self._rhythm.wait()
         if wait <= 0:
             self._show_pending()
         elif not self._timer.isActive():
@@ -126,6 +125,7 @@ class Preview:
         if result is None:
             return
         self._showing = True
+        self._rhythm.begin()
         try:
             made = layers.data_of(result, self._source)
             missing = [role for role in made if role not in self._layers]
@@ -135,12 +135,11 @@ class Preview:
                 self._renew_all(made, result)
         finally:
             self._showing = False
-        self._shown_at = time.monotonic()
         if missing[1:]:
             self._pending = self._pending or result
             self._timer.start(_BETWEEN)
         elif self._pending is not None:
-            self._timer.start(int(1000 * INTERVAL))
+            self._timer.start(int(1000 * max(self._rhythm.wait(), 0)) + 1)
 
     def _renew_all(self, made: dict[str, Any], result: Result) -> None:
         """Put newer data into the layers that are still there."""

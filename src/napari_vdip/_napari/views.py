@@ -6,7 +6,6 @@ layer, and what Undo takes away from the layers goes from them too.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from napari_vdip._napari.cursor import CursorStatus
 from napari_vdip._napari.curve import CurveView
 from napari_vdip._napari.kernel_view import KernelView
 from napari_vdip._napari.layers import METADATA_KEY
+from napari_vdip._napari.rhythm import Rhythm
 from napari_vdip._napari.seen import Album, Seen
 from napari_vdip._napari.uncertainty_view import UncertaintyView
 from napari_vdip.psf import PixelSize
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_vdip.result import Progress, Result
-
-INTERVAL = 0.5  # s; at most so often are the views renewed
 
 
 class Views(QWidget):
@@ -65,7 +63,7 @@ class Views(QWidget):
         self._seen: Seen | None = None
         self._album = Album()
         self._closed = self._at_work = False
-        self._name, self._pixel_size, self._shown_at = "image", PixelSize(), -float("inf")
+        self._name, self._pixel_size, self._rhythm = "image", PixelSize(), Rhythm()
         self.kernel, self.curve = KernelView(), CurveView()
         self.uncertainty = UncertaintyView(viewer)
         self.slice = QSpinBox()
@@ -121,15 +119,15 @@ class Views(QWidget):
         self._enable(False)
 
     def offer(self, progress: Progress) -> None:
-        """Show a snapshot, unless the last one has been there for less than `INTERVAL`."""
-        if time.monotonic() - self._shown_at < INTERVAL:
+        """Show a snapshot, if it is time."""
+        if self._rhythm.wait() > 0:
             return
+        self._rhythm.begin()
         self._take(Seen.of(progress.result, self._name, self._pixel_size))
         with_signals = self.slice.blockSignals(True)
         self.slice.setValue(progress.slice_index + 1)  # follows the work
         self.slice.blockSignals(with_signals)
         self._draw()
-        self._shown_at = time.monotonic()
 
     def finish(self, result: Result) -> None:
         """Show what came out at the end or at a halt."""
