@@ -61,7 +61,7 @@ class Blur:
 
 
 def within_sight(image: Tensor, kernel: Tensor) -> Tensor:
-    """Image that goes on evenly where hardly any of its light reaches the frame: (c, h, w).
+    """Image that goes on evenly where less than a tenth of its light reaches the frame: (c, h, w).
 
     What networks make there is arbitrary, and the light of it that does reach the frame is missed inside.
 
@@ -75,7 +75,7 @@ def within_sight(image: Tensor, kernel: Tensor) -> Tensor:
     edges = [columns // 2, columns - 1 - columns // 2, rows // 2, rows - 1 - rows // 2]
     even = F.pad(frame, edges, mode="replicate")
     ones = torch.ones_like(frame)
-    share = Blur(kernel, ones).adjoint(ones).clamp(0.0, 1.0)
+    share = (10.0 * Blur(kernel, ones).adjoint(ones)).clamp(0.0, 1.0)
     return even + share * (image - even)
 
 
