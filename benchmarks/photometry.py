@@ -22,7 +22,7 @@ from napari_vdip import deblur, family
 
 READ_VARIANCE = 25.0
 WINDOW = 21
-APERTURE = 5.0  # px; the light of the profile outside of it is added to what the frame gives
+APERTURE = 9.0  # px; the light of the profile outside of it is added to what the frame gives
 # Std of the window of a centroid in px, before and after. The deblurred star is as sharp as the pixels:
 # a narrow window would follow them, not the star.
 WINDOWS = (1.6, 2.5)

@@ -37,9 +37,9 @@ _SCALES = (1.4, 2.0)  # of the prior, in units of the contrast: few photons ask 
 _TEMPERATURE = 100.0
 _ROUND = 0.3  # std of the logarithm of an ellipse's axes' ratio
 MODEL_ERROR = 0.01  # of the contrast, as in the polish
-# Of each question to the evidence: in the search for a start, and where the image that it goes on from is
-# nearly the right one already.
-_ROUNDS, _ROUNDS_NEAR = 5, 3
+# Of each question to the evidence: on a grid, of which each point is far from the last one; along the widths;
+# and where the image that it goes on from is nearly the right one already.
+_ROUNDS_FAR, _ROUNDS, _ROUNDS_NEAR = 10, 5, 3
 _FAR = 4.0  # of a parameter from that of a round kernel
 # Waves, where a search begins whose cutoff is known: the energy has several minima. A point's image is the
 # same with all signs changed.
@@ -203,7 +203,7 @@ def _most_probable(
         """Find where to begin under a prior of this scale: energy, parameters, and how to ask."""
         energy = asked(scale)
         if family.grid:
-            energies = [energy(values) for values in family.grid]
+            energies = [energy(values, _ROUNDS_FAR) for values in family.grid]
             return min(energies), family.grid[int(np.argmin(energies))], energy
         widths = np.geomspace(0.4, max(1.0, min(size) / 4), 6)
         best = int(np.argmin([energy(family.start(width)) for width in widths]))

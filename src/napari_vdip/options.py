@@ -442,9 +442,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "photograph": Kind(noise="gaussian", kernel_family="free"),
     "fluorescence": Kind(noise="poisson", kernel_family="gaussian", sparse=(2, 0.6, 0.8), shares=(0.6, 0.3)),
-    "astronomy": Kind(
-        noise="poisson", kernel_family="moffat", own_error=0.02, sparse=(1, 3.0, 0.2), shares=(0.1, 0.08)
-    ),
+    "astronomy": Kind(noise="poisson", kernel_family="moffat", own_error=0.02, shares=(0.1, 0.1)),
 }
 
 _BALANCED = Preset(

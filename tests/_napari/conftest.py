@@ -96,7 +96,7 @@ def frozen():
 
 @pytest.fixture(autouse=True)
 def quick_rhythm(monkeypatch, request):
-    """Renew what is seen ten times a second, so that no test waits; the mark `real_rhythm` leaves it alone."""
+    """Renew what is seen ten times a second, so that no test waits; `real_rhythm` leaves it alone."""
     if request.node.get_closest_marker("real_rhythm") is None:
         monkeypatch.setattr("napari_vdip._napari.rhythm.INTERVAL", 0.1)
         monkeypatch.setattr("napari_vdip._napari.rhythm._LONGEST", 0.1)

@@ -145,7 +145,7 @@ class Program(nn.Module):
         self.bound_weight: float = plan.bound_weight
         self.centre_weight: float = plan.centre_weight
         self.ridge: float = plan.ridge
-        self.sparse: tuple[int, float, float] = (plan.sparse.order, plan.sparse.weight, plan.sparse.exponent)
+        self.sparse: tuple[int, float, float] = (*plan.sparse,)
         self.shares: tuple[float, float] = plan.shares
         self.hold_kernel: bool = plan.hold_kernel
         self.rates: tuple[float, float] = (plan.image_rate, plan.kernel_rate)
