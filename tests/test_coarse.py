@@ -198,12 +198,12 @@ class TestAFit:
 
     @pytest.mark.slow
     def test_a_large_kernel_is_found(self):
-        kernel = motion(35, 27)
+        kernel = motion(29, 23)
         rng = np.random.default_rng(3)
-        sharp = leaves((234, 234), rng)
-        image = fftconvolve(sharp, kernel, mode="valid") + rng.normal(0, 0.002, (200, 200))
-        sharp = sharp[17:-17, 17:-17]
-        steps = solve.solve(image, None, settings_of(35), 0)
+        sharp = leaves((158, 158), rng)
+        image = fftconvolve(sharp, kernel, mode="valid") + rng.normal(0, 0.002, (130, 130))
+        sharp = sharp[14:-14, 14:-14]
+        steps = solve.solve(image, None, settings_of(29), 0)
         while True:
             try:
                 next(steps)
