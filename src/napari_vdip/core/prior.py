@@ -109,16 +109,19 @@ def precisions(squares: list[Tensor], contrast: Tensor, sparse: Sparse) -> list[
 def density(parts: list[Tensor]) -> Tensor:
     """Mean precision of the differences around each pixel, (c, h, w).
 
-    It is the diagonal of the prior, ``D' P D``, over that of differences of precision 1.
+    It is the `diagonal` over that of differences of precision 1: with the squared weights 1, 1 of
+    each first difference; 1, 4, 1 of dvdv and of dhdh, and 1, 1, 1, 1 of dvdh, which counts twice.
     """
+    return diagonal(parts) / (4.0 if len(parts) == 2 else 20.0)
+
+
+def diagonal(parts: list[Tensor]) -> Tensor:
+    """Diagonal of the prior's matrix, ``D' P D``, from the precisions P: (c, h, w)."""
     if len(parts) == 2:
         v, h = parts[0], parts[1]
-        total = F.pad(v, [0, 0, 1, 0]) + F.pad(v, [0, 0, 0, 1]) + F.pad(h, [1, 0]) + F.pad(h, [0, 1])
-        return 0.25 * total
+        return F.pad(v, [0, 0, 1, 0]) + F.pad(v, [0, 0, 0, 1]) + F.pad(h, [1, 0]) + F.pad(h, [0, 1])
     v, h, c = parts[0], parts[1], parts[2]
     total = F.pad(v, [0, 0, 2, 0]) + 4.0 * F.pad(v, [0, 0, 1, 1]) + F.pad(v, [0, 0, 0, 2])
     total = total + F.pad(h, [2, 0]) + 4.0 * F.pad(h, [1, 1]) + F.pad(h, [0, 2])
     c = F.pad(c, [1, 0]) + F.pad(c, [0, 1])
-    total = total + F.pad(c, [0, 0, 1, 0]) + F.pad(c, [0, 0, 0, 1])
-    # Squared weights: 1, 4, 1 of dvdv and of dhdh; 1, 1, 1, 1 of dvdh, which counts twice.
-    return total / 20.0
+    return total + F.pad(c, [0, 0, 1, 0]) + F.pad(c, [0, 0, 0, 1])

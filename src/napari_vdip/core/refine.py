@@ -20,7 +20,15 @@ from torch import Tensor
 
 from napari_vdip.core.blur import crop, fast_length
 from napari_vdip.core.objective import dh, dv
-from napari_vdip.core.prior import Sparse, dh_adjoint, dv_adjoint, expected_squares, precisions, smoothed
+from napari_vdip.core.prior import (
+    Sparse,
+    dh_adjoint,
+    diagonal,
+    dv_adjoint,
+    expected_squares,
+    precisions,
+    smoothed,
+)
 
 
 class Blur:
@@ -133,7 +141,9 @@ def improve_image(
 ) -> Tensor:
     """Conjugate gradients towards the posterior mean of the image.
 
-    Minimises ``sum W (k * x - y)^2 + sum_D P_D (D x)^2 + g sum (x - guess)^2``.
+    Minimises ``sum W (k * x - y)^2 + sum_D P_D (D x)^2 + g sum (x - guess)^2``. Where W differs from pixel to
+    pixel by orders of magnitude, as between a star and the sky, few steps lead nowhere unless each pixel
+    is measured by its own curvature, the diagonal of the matrix (Jacobi's preconditioner).
 
     Parameters
     ----------
@@ -149,18 +159,21 @@ def improve_image(
     steps : int
     """
     model = Blur(kernel, precision)
+    own = Blur(kernel.square(), precision).adjoint(precision).clamp_min(0.0)
+    curvature = own + diagonal(prior) + guess_precision
     right = model.adjoint(precision * y) + guess_precision * guess
     left = model.normal(x) + smoothed(x, prior) + guess_precision * x
     residual = right - left
-    direction = residual
-    energy = residual.square().sum()
+    direction = residual / curvature
+    energy = (residual * direction).sum()
     for _ in range(steps):
         image = model.normal(direction) + smoothed(direction, prior) + guess_precision * direction
         along = energy / (direction * image).sum().clamp_min(1e-30)
         x = x + along * direction
         residual = residual - along * image
-        found = residual.square().sum()
-        direction = residual + found / energy.clamp_min(1e-30) * direction
+        downhill = residual / curvature
+        found = (residual * downhill).sum()
+        direction = downhill + found / energy.clamp_min(1e-30) * direction
         energy = found
     return x
 
