@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from napari_vdip._napari import rhythm
 from napari_vdip.result import History, Progress, Result
 
 MANIFEST = Path(__file__).parents[2] / "src" / "napari_vdip" / "napari.yaml"
@@ -95,11 +96,10 @@ def frozen():
 
 
 @pytest.fixture(autouse=True)
-def quick_rhythm(monkeypatch, request):
-    """Renew what is seen ten times a second, so that no test waits; `real_rhythm` leaves it alone."""
+def steady_rhythm(monkeypatch, request):
+    """Renew what is seen twice a second however slow the drawing is; `real_rhythm` leaves it alone."""
     if request.node.get_closest_marker("real_rhythm") is None:
-        monkeypatch.setattr("napari_vdip._napari.rhythm.INTERVAL", 0.1)
-        monkeypatch.setattr("napari_vdip._napari.rhythm._LONGEST", 0.1)
+        monkeypatch.setattr("napari_vdip._napari.rhythm._LONGEST", rhythm.INTERVAL)
 
 
 @pytest.fixture(autouse=True)

@@ -57,7 +57,6 @@ class TestThePreview:
         assert names(viewer) == ["cells", "cells deblurred", "cells kernel", "cells uncertainty"]
         assert viewer.layers["cells deblurred"].data is not first
 
-    @pytest.mark.real_rhythm
     def test_it_is_renewed_at_most_twice_a_second(self, viewer, open_dock, qtbot, growing):
         viewer.add_image(np.ones((40, 48)), name="cells")
         widget = open_dock()

@@ -412,6 +412,6 @@ def summary(result: Result) -> str:
         f"Kernel {height} x {width} px: {report['kernel_size_reason']}.",
         *([f"Note: {report['kernel_note']}."] if "kernel_note" in report else []),
         *([f"Finished slices are kept in {report['kept_in']}."] if "kept_in" in report else []),
-        *report["warnings"],
+        *(told[:1].upper() + told[1:] for told in report["warnings"]),
     ]
     return "\n".join(lines)

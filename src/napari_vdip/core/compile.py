@@ -239,5 +239,6 @@ def _deprecation_expected() -> Iterator[None]:
     Warning filters belong to the process, so only one thread at a time may change them.
     """
     with _filters, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
+        for category in (DeprecationWarning, FutureWarning):  # until torch 2.13, and from 2.14 on
+            warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", category)
         yield
