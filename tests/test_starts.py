@@ -79,6 +79,15 @@ def test_a_fit_in_a_wrong_minimum_takes_no_part(truth):
     np.testing.assert_allclose(together, kernel / kernel.sum(), atol=1e-4)
 
 
+def test_a_fit_whose_kernel_leaves_its_window_takes_no_part(truth):
+    """Of fits of few steps on noise the kernel was moved out whole, and divided by nothing."""
+    image, kernel = truth
+    far = np.roll(image, 40, axis=2)  # where a window of this size cannot follow
+    mean, _, together = combined([course(image, kernel, -5.0), course(far, kernel, -4.9)])
+    np.testing.assert_allclose(together, kernel / kernel.sum(), atol=1e-4)
+    np.testing.assert_allclose(mean, image, atol=1e-4)
+
+
 def test_seeds_differ_and_the_first_is_the_images_own():
     seeds = [seed_of(7, number) for number in range(50)]
     assert seeds[0] == 7

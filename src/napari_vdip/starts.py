@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # A fit whose objective, log(1 - SSIM), ends this much above the best one's takes no part.
 _WORSE = 0.5
+# What has to be left of a kernel that is moved with its image: else the shift was none, the images differ.
+_LEAST_KERNEL = 0.5
 _LEAST_SHARE = 0.25  # of a fit's variance is left, however much the fits differ
 _SEED_STEP = 0x3C6EF372  # far from the seeds of other slices
 
@@ -65,7 +67,7 @@ def seed_of(seed: int, number: int) -> int:
 
 
 def combined(courses: Sequence[Course]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Mean image and mean kernel of the fits, each moved onto the best one.
+    """Mean image and mean kernel of the fits, each moved onto the best one; one that cannot be takes no part.
 
     Fits share image and kernel up to a common shift in opposite directions, so the image
     tells the shift of both.
@@ -100,9 +102,11 @@ def combined(courses: Sequence[Course]) -> tuple[FloatArray, FloatArray, FloatAr
         down, right = phase_cross_correlation(  # type: ignore[no-untyped-call]
             faded(best), faded(course), upsample_factor=20, normalization=None
         )[0]
+        kernel = np.maximum(shift(course.kernel, (-down, -right), order=3), 0.0)
+        if kernel.sum() < _LEAST_KERNEL:
+            continue
         means.append(shift(course.mean, (0.0, down, right), order=3, mode="nearest"))
         variances.append(shift(course.std**2, (0.0, down, right), order=1, mode="nearest"))
-        kernel = np.maximum(shift(course.kernel, (-down, -right), order=3), 0.0)
         kernels.append(kernel / kernel.sum())
     own, between = np.mean(variances, 0), np.var(means, 0)
     # What the mean takes away is taken from all pixels alike: where the fits differ it errs most, not least.
