@@ -68,9 +68,7 @@ class Plan(NamedTuple):
     centre_weight: float
     ridge: float
     sparse: Sparse  # what the polish takes for sparse
-    shares: tuple[
-        float, float
-    ]  # of the posterior's and the opinions' variance in that told, see `polish_step`
+    shares: tuple[float, float]  # of posterior and second opinion in the variance told
     hold_kernel: bool
     image_rate: float
     kernel_rate: float
