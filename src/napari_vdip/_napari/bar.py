@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari.utils import progress as napari_progress
+from qtpy.QtWidgets import QApplication, QLabel, QMainWindow
 
 if TYPE_CHECKING:
+    from qtpy.QtGui import QMovie
+
     from napari_vdip.result import Progress
 
 
@@ -16,6 +19,10 @@ class Bar:
     A stack has no second bar nested in it: napari 0.9 with PyQt6 crashes (null pointers in
     ``findChildren``) when nested bars end while the activity dialog is closed. Each change of a
     bar lets napari handle events, so any call below may happen within another.
+
+    The wheel that napari turns beside it is turned by the fit: at its own pace each of its 30 pictures a
+    second has the whole window put together anew, which took more than half a core where there was no
+    graphics card (docs/benchmarks/viewer.md).
     """
 
     def __init__(self, name: str) -> None:
@@ -51,9 +58,22 @@ class Bar:
             self._bar = napari_progress(total=progress.steps, initial=progress.step, desc=text)
         elif self._bar.desc.removesuffix(": ") != text:
             self._bar.set_description(text)
+        for wheel in _wheels():
+            wheel.setPaused(True)
+            wheel.jumpToNextFrame()
         self._bar.update(progress.step - self._bar.n)
 
     def _remove(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+            for wheel in _wheels():  # another plugin's bar may still be there
+                wheel.setPaused(False)
+
+
+def _wheels() -> list[QMovie]:
+    """Find what turns in the status bar of each viewer while there is a bar."""
+    windows = [window for window in QApplication.topLevelWidgets() if isinstance(window, QMainWindow)]
+    bars = [bar for bar in (window.statusBar() for window in windows) if bar is not None]
+    labels = [label for bar in bars for label in bar.findChildren(QLabel)]
+    return [movie for movie in (label.movie() for label in labels) if movie is not None]
