@@ -4,8 +4,8 @@ Usage::
 
     python benchmarks/photometry.py --seeds 31 32 33 --plot docs/images/photometry.png
 
-Fields as in ``fields.py``. Each star is measured in the frame and in the deblurred image: its flux in an
-aperture over the known sky, and its place by a Gaussian-weighted centroid. The limit is the Cramer-Rao
+Fields as in ``fields.py``. Each star is measured in the frame and in the deblurred image: its flux in a wide
+and in a narrow aperture over the known sky, and its place by a Gaussian-weighted centroid. The limit is the Cramer-Rao
 bound of flux and place for a star of known profile on this sky.
 """
 
@@ -22,7 +22,8 @@ from napari_vdip import deblur, family
 
 READ_VARIANCE = 25.0
 WINDOW = 21
-APERTURE = 9.0  # px; the light of the profile outside of it is added to what the frame gives
+# Radii in px, wide and narrow; the light of the profile outside of them is added to what the frame gives.
+APERTURES = (9.0, 4.0)
 # Std of the window of a centroid in px, before and after. The deblurred star is as sharp as the pixels:
 # a narrow window would follow them, not the star.
 WINDOWS = (1.6, 2.5)
@@ -34,7 +35,8 @@ class Star:
 
     ratio: float  # flux over the least standard deviation that it can be measured with
     least: float  # px; the same for the place, both axes together
-    flux: tuple[float, float]  # before, after
+    flux: tuple[float, float]  # before, after, in the wide aperture
+    narrow: tuple[float, float]  # in the narrow one
     place: tuple[float, float]
 
 
@@ -61,11 +63,11 @@ def limits(flux: float, place: tuple[float, float]) -> tuple[float, float]:
     return float(np.sqrt(cov[0, 0])), float(np.sqrt(cov[1, 1] + cov[2, 2]))
 
 
-def flux_of(image: np.ndarray, row: float, column: float) -> float:
+def flux_of(image: np.ndarray, row: float, column: float, radius: float = APERTURES[0]) -> float:
     """Flux in an aperture over the sky."""
     rows, columns = np.indices(image.shape)
     away = np.hypot(rows - row, columns - column)
-    return float((np.clip(APERTURE + 0.5 - away, 0, 1) * (image - SKY)).sum())
+    return float((np.clip(radius + 0.5 - away, 0, 1) * (image - SKY)).sum())
 
 
 def place_of(image: np.ndarray, row: float, column: float, std: float) -> tuple[float, float]:
@@ -90,39 +92,45 @@ def measured(seed: int, preset: str) -> list[Star]:
         f"{result.image.sum() / y.sum():.5f}",
         flush=True,
     )
-    away = np.hypot(*(np.indices((WINDOW, WINDOW)) - WINDOW // 2))
-    inside_share = float((profile((0, 0)) * np.clip(APERTURE + 0.5 - away, 0, 1)).sum())
+    alone = SKY + np.pad(profile((0, 0)), WINDOW)
     stars = []
     for (row, column), flux in zip(positions, fluxes, strict=True):
         inside = (row - round(row), column - round(column))
         noise, least = limits(flux, inside)
-        before, after = flux_of(y, row, column) / inside_share, flux_of(result.image, row, column)
+        errors = []
+        for radius in APERTURES:
+            share = flux_of(alone, alone.shape[0] // 2, alone.shape[1] // 2, radius)
+            before = flux_of(y, row, column, radius) / share
+            errors.append((before / flux - 1, flux_of(result.image, row, column, radius) / flux - 1))
         places = [
             place_of(image, row, column, std) for image, std in zip((y, result.image), WINDOWS, strict=True)
         ]
-        errors = [float(np.hypot(at[0] - row, at[1] - column)) for at in places]
-        stars.append(Star(flux / noise, least, (before / flux - 1, after / flux - 1), (errors[0], errors[1])))
+        away = [float(np.hypot(at[0] - row, at[1] - column)) for at in places]
+        stars.append(Star(flux / noise, least, *errors, (away[0], away[1])))
     return stars
 
 
 def tell(stars: list[Star]) -> None:
     """Print a table by classes of signal to noise."""
-    print("| S/N | stars | flux before | after, median (rms) | limit | place before | after | limit |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(
+        "| S/N | stars | flux before | after, median (rms) | narrow, before | after | limit "
+        "| place before | after | limit |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for low, high in ((15, 40), (40, 100), (100, 1000)):
         part = [star for star in stars if low <= star.ratio < high]
         if not part:
             continue
-        flux, place = (np.array([getattr(star, name) for star in part]) for name in ("flux", "place"))
-        rms = np.sqrt((flux**2).mean(0))
+        place = np.array([star.place for star in part])
         apart = np.sqrt((place**2).mean(0))
         limit = np.sqrt(np.mean([1 / star.ratio**2 for star in part]))
         least = np.sqrt(np.mean([star.least**2 for star in part]))
-        middle = np.median(flux, 0)
-        print(
-            f"| {low} to {high} | {len(part)} | {middle[0]:+.2%} ({rms[0]:.2%}) | {middle[1]:+.2%} "
-            f"({rms[1]:.2%}) | {limit:.2%} | {apart[0]:.3f} | {apart[1]:.3f} | {least:.3f} |"
-        )
+        cells = []
+        for flux in (np.array([getattr(star, name) for star in part]) for name in ("flux", "narrow")):
+            middle, rms = np.median(flux, 0), np.sqrt((flux**2).mean(0))
+            cells += [f"{middle[n]:+.2%} ({rms[n]:.2%})" for n in (0, 1)]
+        cells += [f"{limit:.2%}", f"{apart[0]:.3f}", f"{apart[1]:.3f}", f"{least:.3f}"]
+        print(f"| {low} to {high} | {len(part)} | {' | '.join(cells)} |")
 
 
 def draw(stars: list[Star], target: Path) -> None:

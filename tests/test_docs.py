@@ -37,8 +37,8 @@ ELSEWHERE = [param for param in FOUND if param.values[0] in ("sh", "py")]
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """Folder with the files that the pages name; the preset `fast` has three steps instead of its own."""
+def folder(tmp_path, monkeypatch, small_fit):
+    """Folder with the files that the pages name; the preset `fast` has few steps instead of its own."""
     random = np.random.default_rng(0)
     for name in ("cells.tif", "more_cells.tif"):
         tifffile.imwrite(tmp_path / name, random.integers(100, 4000, (40, 48), dtype=np.uint16))
@@ -54,11 +54,7 @@ def folder(tmp_path, monkeypatch):
         (tmp_path / "photos" / part).mkdir(parents=True)
         picture = random.integers(1, 255, shape, dtype=np.uint8)
         iio.imwrite(tmp_path / "photos" / part / f"{name}.png", picture)
-    quick = dataclasses.replace(
-        options.PRESETS["fast"],
-        prefit_steps=dict.fromkeys(options.PRESETS["fast"].prefit_steps, 1),
-        profile_steps=2,
-    )
+    quick = dataclasses.replace(options.PRESETS["fast"], profile_steps=2, polish_steps=2)
     monkeypatch.setitem(options.PRESETS, "fast", quick)
     # A kernel of a family is looked for on a small part, under one prior: the pages are not about how well.
     monkeypatch.setattr(family, "SIDE", 16)

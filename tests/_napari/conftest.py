@@ -89,10 +89,18 @@ def frozen():
     """Leave what all modules and the tests before have loaded out of the garbage collections to come.
 
     napari's fixture collects at the end of each viewer, and looked at a million objects of torch, napari
-    and others each time.
+    and others each time. In between nothing need be collected.
     """
     gc.collect()
     gc.freeze()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.fixture(autouse=True)
+def small(small_fit):
+    """Have small networks in any real fit: what a user sees does not depend on how good it is."""
 
 
 @pytest.fixture(autouse=True)
