@@ -5,8 +5,8 @@ Usage::
     python benchmarks/photometry.py --seeds 31 32 33 --plot docs/images/photometry.png
 
 Fields as in ``fields.py``. Each star is measured in the frame and in the deblurred image: its flux in a wide
-and in a narrow aperture over the known sky, and its place by a Gaussian-weighted centroid. The limit is the Cramer-Rao
-bound of flux and place for a star of known profile on this sky.
+and in a narrow aperture over the known sky, and its place by a Gaussian-weighted centroid. The limit is the
+Cramer-Rao bound of flux and place for a star of known profile on this sky.
 """
 
 from __future__ import annotations
