@@ -117,6 +117,7 @@ def settings_of(kernel_size, **keywords):
 
 
 class TestAFit:
+    @pytest.mark.usefixtures("small_fit")
     def test_its_progress_runs_over_both_sizes(self):
         _, image = blurred((96, 100), motion(29, 17))
         seen = []
@@ -152,6 +153,7 @@ class TestAFit:
         more = pace.estimate((256, 256), Options(kernel_size=29), "cpu", {})
         assert more == pytest.approx(once + 0.75 * fast)
 
+    @pytest.mark.usefixtures("small_fit")
     @pytest.mark.parametrize(
         "keywords", [{"method": "dip"}, {"preset": "paper"}, {"kernel_family": "gaussian"}], ids=str
     )
@@ -160,6 +162,7 @@ class TestAFit:
         _, image = blurred((96, 96), motion(29, 9))
         assert "half" not in next(stack.fit(image, options)).stage
 
+    @pytest.mark.usefixtures("small_fit")
     def test_stopped_at_half_the_size_it_goes_on_to_the_same_result(self):
         _, image = blurred((96, 96), motion(29, 17))
         setting = replace(settings_of(29, iterations=6))
@@ -179,6 +182,7 @@ class TestAFit:
         assert np.array_equal(whole.image, again.image)
         assert np.array_equal(whole.kernel, again.kernel)
 
+    @pytest.mark.usefixtures("small_fit")
     def test_the_start_that_explains_the_image_best_goes_on(self):
         _, image = blurred((96, 96), motion(29, 17))
         ends, whole = [], []

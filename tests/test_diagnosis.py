@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_vdip import samples
+from napari_vdip import deblur, family, samples
 from napari_vdip.diagnosis import examine, rest_step, smoothed
 from napari_vdip.options import Options
 from napari_vdip.result import History
@@ -106,6 +106,28 @@ class TestEachSign:
 
     def test_a_small_window_may_hold_a_point(self):
         assert codes(spot(11)) == []
+
+    def test_of_the_axes_of_a_family(self):
+        (found,) = examine(gaussian(2, 15), CONVERGED, 1.0, Options(), SHAPE, (9.2, 3.3))
+        assert found.code == "long"
+        assert "2.8 times as long as it is wide (9.2 x 3.3 px)" in found.sentence
+        assert examine(gaussian(2, 15), CONVERGED, 1.0, Options(), SHAPE, (3.1, 2.3)) == []
+
+    @pytest.mark.usefixtures("small_fit")
+    @pytest.mark.parametrize(("apart", "told"), [(1.2, ["long"]), (0.2, [])])
+    def test_the_axes_that_an_image_tells_are_looked_at(self, apart, told, monkeypatch):
+        values = np.array([2 * np.log(1.2), apart, 0.0])
+        monkeypatch.setattr(family, "_most_probable", lambda *_: (values, np.zeros((3, 3))))
+        image = samples.load("microscopy").blurred[:48, :56]
+        options = {
+            "kernel_family": "gaussian",
+            "kernel_size": 13,
+            "preset": "fast",
+            "iterations": 12,
+            "threads": 1,
+        }
+        found = deblur(image, kernel_draws=0, **options).report["findings"]
+        assert [finding["code"] for finding in found if finding["code"] == "long"] == told
 
     @pytest.mark.parametrize(
         ("misfit", "code"),

@@ -37,7 +37,7 @@ ELSEWHERE = [param for param in FOUND if param.values[0] in ("sh", "py")]
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch, small_fit):
+def folder(tmp_path, small_fit):
     """Folder with the files that the pages name; the preset `fast` has few steps instead of its own."""
     random = np.random.default_rng(0)
     for name in ("cells.tif", "more_cells.tif"):
@@ -55,12 +55,13 @@ def folder(tmp_path, monkeypatch, small_fit):
         picture = random.integers(1, 255, shape, dtype=np.uint8)
         iio.imwrite(tmp_path / "photos" / part / f"{name}.png", picture)
     quick = dataclasses.replace(options.PRESETS["fast"], profile_steps=2, polish_steps=2)
-    monkeypatch.setitem(options.PRESETS, "fast", quick)
-    # A kernel of a family is looked for on a small part, under one prior: the pages are not about how well.
-    monkeypatch.setattr(family, "SIDE", 16)
-    monkeypatch.setattr(family, "_SCALES", family._SCALES[:1])
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    with pytest.MonkeyPatch.context() as patch:  # taken back before `small_fit` is
+        patch.setitem(options.PRESETS, "fast", quick)
+        # A kernel of a family is looked for on a small part, under one prior: pages do not say how well.
+        patch.setattr(family, "SIDE", 16)
+        patch.setattr(family, "_SCALES", family._SCALES[:1])
+        patch.chdir(tmp_path)
+        yield tmp_path
 
 
 # The page on saved models tells those who have torch alone what to call; torch says so since 2.9.

@@ -13,6 +13,9 @@ from napari_vdip.stack import fit
 QUICK = {"kernel_size": 7, "preset": "fast", "iterations": 8, "threads": 1, "compile": "off"}
 IMAGE = load("microscopy").blurred[60:108, 80:136]
 
+# What is tested here does not depend on how good a fit is.
+pytestmark = pytest.mark.usefixtures("small_fits")
+
 
 @pytest.fixture(scope="module", params=["gaussian", "free"])
 def results(request):

@@ -28,6 +28,7 @@ SMALL = 11  # px; a window up to this size is neither too large nor made for mor
 BITS, MAIN_BIT = 10, 0.4  # bits of a scattered kernel, and the share of the largest at most
 FLAT = 0.95  # share of the window that is filled; a disc that just fits has 0.79
 POINT = 0.8  # share of the mass in 2 x 2 px
+LONG = 2.0  # long over short axis of a kernel of optics or air
 FAR, FAR_OF_START = 5.0, 0.1  # misfit over noise, and over the misfit that the fit began with
 RISEN = 1.5  # misfit at the end over the least one
 NEAR, AT_REST = 2.0, 5e-3  # misfit over noise, and change of the kernel in a step, of a fit that may end
@@ -41,7 +42,7 @@ class Finding:
     Attributes
     ----------
     code : str
-        "flat", "scattered", "point", "border", "roomy", "misfit" or "risen".
+        "flat", "scattered", "point", "long", "border", "roomy", "misfit" or "risen".
     sentence : str
         What is seen and what to try.
     remedy : dict
@@ -58,7 +59,12 @@ class Finding:
 
 
 def examine(
-    kernel: Floats, history: History, noise_std: float, options: Options, shape: tuple[int, int]
+    kernel: Floats,
+    history: History,
+    noise_std: float,
+    options: Options,
+    shape: tuple[int, int],
+    axes: tuple[float, float] | None = None,
 ) -> list[Finding]:
     """Look for all signs.
 
@@ -74,6 +80,8 @@ def examine(
         What the fit was asked for.
     shape : (int, int)
         Height and width of the image in px, which bound the kernel's.
+    axes : (float, float), optional
+        Long and short axis of a kernel of a family, in px at half maximum, that this image has told.
 
     Returns
     -------
@@ -88,6 +96,7 @@ def examine(
     signs = [
         None if held else scattered(kernel, options),
         None if held else point(kernel, options),
+        long(*axes) if axes else None,
         border(kernel, shape) if free else None,
         roomy(kernel) if free else None,
     ]
@@ -168,6 +177,19 @@ def point(kernel: Floats, options: Options) -> Finding | None:
         f"{mass:.0%} of the kernel lies within 2 x 2 px: the fit takes the image for sharp. If it looks "
         f"blurred, try {_in_words(remedy)}, or a part of the image with strong edges",
         remedy,
+    )
+
+
+def long(longest: float, shortest: float) -> Finding | None:
+    """Find a kernel of optics or air that is far from round, of these axes in px."""
+    if longest <= LONG * shortest:
+        return None
+    return Finding(
+        "long",
+        f"the kernel is {longest / shortest:.1f} times as long as it is wide ({longest:.1f} x "
+        f"{shortest:.1f} px), as lenses and air seldom make one. Where edges of one direction rule, an image "
+        "says little of the blur along them: deblur a larger part, or one with edges in all directions",
+        {},
     )
 
 

@@ -499,9 +499,10 @@ def _read_out(
     report = _report(fits, frame, setting, seed, times[-1][1])
     # A kernel on its way looks odd without being so, and one from elsewhere was judged there.
     if not report["partial"] and setting.near is None:
-        shape = (height, width)
+        course, told = history.part(fits.last_fit), setting.kernel_numbers
+        axes = (told["fwhm_long"].value, told["fwhm_short"].value) if "fwhm_long" in told else None
         findings = diagnosis.examine(
-            kernel, history.part(fits.last_fit), report["noise_std"], setting.options, shape
+            kernel, course, report["noise_std"], setting.options, (height, width), axes
         )
         report["warnings"] += [finding.sentence for finding in findings]
         report["findings"] = [finding.as_dict() for finding in findings]
