@@ -30,7 +30,7 @@ GREY = RANDOM.integers(0, 60000, (40, 48), dtype=np.uint16)
 
 
 @pytest.fixture(scope="module")
-def grey():
+def grey(small_fits):
     """Fit to the end, polish included: the image is not what the network says."""
     return deblur(GREY, **QUICK)
 
