@@ -130,6 +130,16 @@ def test_the_search_for_a_kernel_of_a_family_takes_its_time_but_on_few_pixels():
     )
 
 
+def test_an_instrument_whose_cutoff_is_known_is_looked_for_on_a_grid():
+    def more(**options):
+        return seconds((96, 96), kernel_family="pupil", **options) - seconds((96, 96))
+
+    lens = {"wavelength": 520.0, "pixel_size": 0.08}
+    assert more(**lens, numerical_aperture=1.2) == pytest.approx(1.9 * more())
+    assert more(**lens, aperture_diameter=2.0) == pytest.approx(more())
+    assert more(**lens, aperture_diameter=2.0, fried_parameter=20.0) == pytest.approx(1.9 * more())
+
+
 def test_what_is_learnt_is_the_speed_without_the_search():
     free = pace.measured(result_of((100, 100)))
     found = pace.measured(result_of((100, 100), kernel_family="gaussian"))

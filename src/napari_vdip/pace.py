@@ -32,7 +32,8 @@ DRAW_COST = 3.3
 _QUESTION = 1.6
 # Questions of ten rounds: a kernel of a family on its own, and near its neighbour's, where three rounds do;
 # and about the scale of the prior where no network is fitted. They are asked about so many pixels at most.
-_FAMILY = {"free": 0, "gaussian": 26, "moffat": 35, "pupil": 35}
+_FAMILY = {"free": 0, "gaussian": 26, "moffat": 35, "pupil": 40}
+_ON_A_GRID = 76  # an instrument whose cutoff is known, without air that is not
 _NEAR = {"free": 0, "gaussian": 11, "moffat": 15, "pupil": 15}
 _SCALE = 4
 _ASKED = 192 * 192
@@ -183,9 +184,15 @@ def _fit_work(shape: Size, options: Options) -> float:
         size = options.kernel_size
         size = (size, size) if isinstance(size, int) else size
         halves = _steps_at_halves(size, shape, options.as_dict())
-    questions = _FAMILY[options.family_used] * _QUESTION * min(pixels, _ASKED)
+    questions = _questions(options.family_used, options.as_dict()) * _QUESTION * min(pixels, _ASKED)
     draws = draws_of(options) * DRAW_COST
     return (steps_of(options) + halves + draws) * pixels + questions
+
+
+def _questions(family: str, options: Mapping[str, Any]) -> int:
+    """Count the questions to the evidence, in those of ten rounds, for a kernel of a family on its own."""
+    still = options["numerical_aperture"] is not None or options["fried_parameter"] is not None
+    return _ON_A_GRID if family == "pupil" and still else _FAMILY[family]
 
 
 def _near_work(pixels: int, options: Options, follow: bool, share: float = 1.0) -> float:
@@ -237,5 +244,5 @@ def measured(result: Result) -> dict[str, float]:
         height, width = report["kernel_size"]
         halves = _steps_at_halves((height, width), layout.spatial_shape, options)
         steps += slices * halves
-    questions = slices * _FAMILY[report.get("kernel_family", "free")]
+    questions = slices * _questions(report.get("kernel_family", "free"), options)
     return {key: report["seconds"] / (steps * pixels + questions * _QUESTION * min(pixels, _ASKED))}
