@@ -114,10 +114,14 @@ class TestEachSign:
         assert examine(gaussian(2, 15), CONVERGED, 1.0, Options(), SHAPE, (3.1, 2.3)) == []
 
     @pytest.mark.usefixtures("small_fit")
-    @pytest.mark.parametrize(("apart", "told"), [(1.2, ["long"]), (0.2, [])])
-    def test_the_axes_that_an_image_tells_are_looked_at(self, apart, told, monkeypatch):
+    @pytest.mark.parametrize(
+        ("apart", "source", "told"),
+        [(1.2, family.EVIDENCE, ["long"]), (0.2, family.EVIDENCE, []), (1.2, "6 stars", [])],
+    )
+    def test_the_axes_that_the_evidence_tells_are_looked_at(self, apart, source, told, monkeypatch):
         values = np.array([2 * np.log(1.2), apart, 0.0])
-        monkeypatch.setattr(family, "_most_probable", lambda *_: (values, np.zeros((3, 3))))
+        found = family._found(family.FAMILIES["gaussian"], (13, 13), values, np.zeros((3, 3)), source)
+        monkeypatch.setattr(family, "fit", lambda *_: found)
         image = samples.load("microscopy").blurred[:48, :56]
         options = {
             "kernel_family": "gaussian",

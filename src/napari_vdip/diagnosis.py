@@ -81,7 +81,8 @@ def examine(
     shape : (int, int)
         Height and width of the image in px, which bound the kernel's.
     axes : (float, float), optional
-        Long and short axis of a kernel of a family, in px at half maximum, that this image has told.
+        Long and short axis in px, at half maximum, of a kernel of a family that the evidence of this image
+        has told; stars cannot be misled.
 
     Returns
     -------

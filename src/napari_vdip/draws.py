@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_vdip.core.kernel_spread import KernelSpread
+from napari_vdip.core.objective import gaussian_filter
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -60,5 +61,6 @@ def kernel_std(
                 noise = torch.randn(spread.y.shape, generator=random).to(spread.y.device)
                 other = (spread.kernel + spread.drawn(noise) - still).clamp_min(0.0)
                 spread.add(other / other.sum(), 1.0 / draws)
-        std: FloatArray = spread.total.sqrt().cpu().numpy()
+        # Where a change happens to cross zero another kernel's would not.
+        std: FloatArray = gaussian_filter(spread.total).sqrt().cpu().numpy()
     return std

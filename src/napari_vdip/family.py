@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
+EVIDENCE = "evidence of the image"  # what tells a kernel that no stars have told
 SIDE = 192  # px; as much of an image is looked at: more costs time and changes little
 _MIDDLE = (0.0, 0.0)
 _FINE = 3  # points a pixel, either way, over which a kernel is averaged
@@ -156,7 +157,7 @@ def fit(
     if seen is not None:
         return _found(family, size, seen.values, seen.cov, f"{seen.count} stars")
     values, cov = _most_probable(frame, family, size, near)
-    return _found(family, size, values, cov, "evidence of the image")
+    return _found(family, size, values, cov, EVIDENCE)
 
 
 def _found(family: _Family, size: tuple[int, int], values: Floats, cov: Floats, source: str) -> Found:

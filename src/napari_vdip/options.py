@@ -426,6 +426,8 @@ class Kind:
         image, and a detector near its limit is not linear. Else one bright star decides alone.
     sparse : (int, float, float)
         What the polish takes for sparse: order of the differences, weight and exponent, see `core.prior`.
+    weight_alone : float or None
+        Weight of it where no network is fitted, as with a kernel from elsewhere; None: the same.
     shares : (float, float)
         How much the posterior's variance counts in the one told, and the squared difference between the
         networks' image and the polished one; found on simulated images (docs/explanation/research.md).
@@ -436,12 +438,19 @@ class Kind:
     method: Method | None = None
     own_error: float = 0.0
     sparse: tuple[int, float, float] = (1, 1.6, 0.8)
+    weight_alone: float | None = None
     shares: tuple[float, float] = (0.5, 0.3)
 
 
 KINDS: dict[str, Kind] = {
     "photograph": Kind(noise="gaussian", kernel_family="free"),
-    "fluorescence": Kind(noise="poisson", kernel_family="gaussian", sparse=(2, 0.6, 0.8), shares=(0.6, 0.3)),
+    "fluorescence": Kind(
+        noise="poisson",
+        kernel_family="gaussian",
+        sparse=(2, 0.6, 0.8),
+        weight_alone=0.4,
+        shares=(0.6, 0.3),
+    ),
     "astronomy": Kind(noise="poisson", kernel_family="moffat", own_error=0.02, shares=(0.1, 0.1)),
 }
 

@@ -158,12 +158,14 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
     )
     if setting.near is None:
         return plan
+    weight = KINDS[options.kind].weight_alone
     # The networks are never asked: the smallest ones take the least memory.
     return plan._replace(
         channels=1,
         skip_channels=1,
         levels=1,
         nonlocal_from=0,
+        sparse=plan.sparse if weight is None else plan.sparse._replace(weight=weight),
         hold_kernel=not setting.follow,
         prefit=0,
         bound=0,
@@ -500,7 +502,9 @@ def _read_out(
     # A kernel on its way looks odd without being so, and one from elsewhere was judged there.
     if not report["partial"] and setting.near is None:
         course, told = history.part(fits.last_fit), setting.kernel_numbers
-        axes = (told["fwhm_long"].value, told["fwhm_short"].value) if "fwhm_long" in told else None
+        # Each star shows the whole kernel; the evidence can be misled.
+        judged = setting.kernel_source == family.EVIDENCE and "fwhm_long" in told
+        axes = (told["fwhm_long"].value, told["fwhm_short"].value) if judged else None
         findings = diagnosis.examine(
             kernel, course, report["noise_std"], setting.options, (height, width), axes
         )
