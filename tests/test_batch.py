@@ -68,16 +68,16 @@ def killed_at(folder: Path, done: int, later: float) -> int:
 def test_a_run_killed_at_random_moments_gives_the_bytes_of_one_left_alone(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Three kills; benchmarks/kills.py does ten."""
+    """Two kills; benchmarks/kills.py does ten."""
     assert cli.main(["deblur", "stack.tif", *QUICK, "-o", "alone"]) == 0
     chance = random.Random(time.time_ns())
-    later = [round(chance.uniform(0, 0.5), 3) for _ in range(3)]
+    later = [round(chance.uniform(0, 0.5), 3) for _ in range(2)]
     print("moments:", later)  # to repeat a failure
-    done = [killed_at(folder / "killed", least, wait) for least, wait in zip((1, 2, 4), later, strict=True)]
-    assert 1 <= done[0] <= done[1] <= done[2] < 6
+    done = [killed_at(folder / "killed", least, wait) for least, wait in zip((1, 3), later, strict=True)]
+    assert 1 <= done[0] <= done[1] < 6
     capsys.readouterr()
     assert cli.main(["deblur", "stack.tif", *QUICK, "-o", "killed", "--resume"]) == 0
-    assert f"stack.tif: goes on, {done[2]} of 6 slices are done" in capsys.readouterr().err
+    assert f"stack.tif: goes on, {done[1]} of 6 slices are done" in capsys.readouterr().err
     assert contents(folder / "killed") == contents(folder / "alone")
     reports = [json.loads((folder / name / "stack_report.json").read_text()) for name in ("killed", "alone")]
     for report in reports:
