@@ -130,8 +130,8 @@ class TestEachSign:
             "iterations": 12,
             "threads": 1,
         }
-        found = deblur(image, kernel_draws=0, **options).report["findings"]
-        assert [finding["code"] for finding in found if finding["code"] == "long"] == told
+        findings = deblur(image, kernel_draws=0, **options).report["findings"]
+        assert [finding["code"] for finding in findings if finding["code"] == "long"] == told
 
     @pytest.mark.parametrize(
         ("misfit", "code"),

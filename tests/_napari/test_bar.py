@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from napari.utils import progress
 from qtpy.QtGui import QMovie
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QLabel, QMainWindow, QStatusBar
 from test_widget import blobs, is_back, press
 
 RUNNING, PAUSED = QMovie.MovieState.Running, QMovie.MovieState.Paused
@@ -44,3 +44,13 @@ def test_another_plugins_bar_has_its_wheel_back(viewer, open_dock, qtbot, fake_f
         qtbot.waitUntil(lambda: is_back(widget))
         # In a window that is not shown napari stops it at the end of any bar.
         assert label.movie().state() != PAUSED
+
+
+def test_a_window_without_a_status_bar_gets_none(viewer, open_dock, qtbot, fake_fit):
+    plain = QMainWindow()
+    qtbot.addWidget(plain)
+    viewer.add_image(blobs(20, 30), name="cells")
+    widget = open_dock()
+    press(widget.run)
+    qtbot.waitUntil(lambda: is_back(widget))
+    assert plain.findChildren(QStatusBar) == []

@@ -332,6 +332,8 @@ def test_what_people_use_today_stands_in_the_same_table(tmp_path: Path) -> None:
         "classical, wiener",
     ]
     assert (out / "images" / "im1_kernel2_classical_blind-rl_seed_0.png").is_file()
+    assert cli.main(words) == 0  # all is done: no row is added
+    assert len(rows_of(out)) == 4
 
 
 def test_a_baseline_that_needs_the_kernel_says_so(tmp_path: Path, capsys) -> None:

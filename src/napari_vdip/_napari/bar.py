@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari.utils import progress as napari_progress
-from qtpy.QtWidgets import QApplication, QLabel, QMainWindow
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QLabel, QMainWindow, QStatusBar
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QMovie
@@ -74,6 +75,7 @@ class Bar:
 def _wheels() -> list[QMovie]:
     """Find what turns in the status bar of each viewer while there is a bar."""
     windows = [window for window in QApplication.topLevelWidgets() if isinstance(window, QMainWindow)]
-    bars = [bar for bar in (window.statusBar() for window in windows) if bar is not None]
+    only = Qt.FindChildOption.FindDirectChildrenOnly
+    bars = [bar for window in windows for bar in window.findChildren(QStatusBar, options=only)]
     labels = [label for bar in bars for label in bar.findChildren(QLabel)]
     return [movie for movie in (label.movie() for label in labels) if movie is not None]
