@@ -42,8 +42,8 @@ def _small() -> Iterator[None]:
     question = Evidence.__call__
     with pytest.MonkeyPatch.context() as patch:
         for name, preset in list(PRESETS.items()):
-            few = dict.fromkeys(preset.prefit_steps, 2)
-            small = dataclasses.replace(preset, channels=8, skip_channels=4, levels=3, prefit_steps=few)
+            few = {"prefit_steps": dict.fromkeys(preset.prefit_steps, 2), "search_steps": 0}
+            small = dataclasses.replace(preset, channels=8, skip_channels=4, levels=3, **few)
             patch.setitem(PRESETS, name, small)
         patch.setattr(Evidence, "__call__", lambda self, kernel, rounds=1: question(self, kernel, 1))
         yield
@@ -53,8 +53,9 @@ def _small() -> Iterator[None]:
 def small_fit() -> Iterator[None]:
     """Make any fit short, for what does not depend on how good it is: a tenth of the time.
 
-    All presets have small networks and a pre-fit of two steps, which has 30 otherwise however few
-    `iterations` a test asks for; the evidence of a kernel is computed in one round in place of ten.
+    All presets have small networks, no search for the likeliest kernel and a pre-fit of two steps, which
+    has 30 otherwise however few `iterations` a test asks for; the evidence of a family's kernel is
+    computed in one round in place of ten.
     Processes that a test starts have the real ones: their results are others.
     """
     with _small():

@@ -226,6 +226,7 @@ def test_paper_is_the_published_schedule():
         bound_steps=2000,
         ssim_steps=3000,
         profile_steps=0,
+        search_steps=0,
         polish_steps=0,
         image_rate=1e-2,
         kernel_rate=1e-4,

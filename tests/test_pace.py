@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from napari_vdip import Options, deblur, pace
+from napari_vdip.options import PRESETS
 from napari_vdip.result import History, Result
 
 
 def result_of(shape, **changed):
-    """Make the result of a fit of 200 steps in 10 s."""
-    options = Options(preset="fast", threads=2, **changed.pop("options", {}))
+    """Make the result of a fit of 200 steps, none of them of a search, in 10 s."""
+    options = Options(**{"preset": "fast", "threads": 2, "iterations": 110} | changed.pop("options", {}))
     report = {"steps": 200, "seconds": 10.0, "kernel_size": [17, 17], **changed}
     report = {"device": "cpu (some name, 2 threads)"} | report
     image = np.zeros(shape, np.float32)
@@ -33,22 +34,55 @@ def test_the_steps_are_those_of_a_fit():
 
 
 def test_what_took_ten_seconds_takes_ten_seconds_again():
-    options = Options(preset="fast", threads=2, iterations=170, kernel_draws=0)
-    speeds = pace.measured(result_of((100, 100)))
+    options = Options(preset="fast", threads=2, iterations=110, kernel_draws=0)
+    speeds = pace.measured(result_of((100, 100), steps=140))
     assert list(speeds) == ["fast cpu 2"]
     assert pace.estimate((100, 100), options, "cpu", speeds) == pytest.approx(10)
     assert pace.estimate((200, 100), options, "cpu", speeds) == pytest.approx(20)
     assert pace.estimate((6, 100, 100), options, "cpu", speeds) == pytest.approx(60)
 
 
+def test_the_search_for_the_likeliest_kernel_takes_its_time():
+    options = Options(preset="fast", threads=2, kernel_draws=0)
+    told = {"steps": pace.steps_of(options), "options": {"iterations": None}}
+    speeds = pace.measured(result_of((100, 100), **told))
+    assert pace.estimate((100, 100), options, "cpu", speeds) == pytest.approx(10)
+    search = pace.search_of(options)
+    assert pace.steps_of(options) == 30 + PRESETS["fast"].iterations + search
+    assert search == PRESETS["fast"].search_steps > 0
+    # The same fit of a kernel that is held has no search.
+    held = Options(preset="fast", threads=2, kernel=np.ones((5, 5)), kernel_draws=0)
+    share = search * pace.SEARCH_COST / (pace.steps_of(held) + search * pace.SEARCH_COST)
+    assert pace.estimate((100, 100), held, "cpu", speeds) == pytest.approx(10 * (1 - share))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"iterations": 119},
+        {"preset": "paper"},
+        {"method": "dip"},
+        {"kind": "astronomy"},
+        {"kind": "fluorescence", "kernel_family": "free"},
+        {"kernel": np.ones((5, 5))},
+    ],
+    ids=str,
+)
+def test_others_are_not_searched(options):
+    assert pace.search_of(Options(**{"preset": "fast"} | options)) == 0
+    assert pace.search_of(Options(preset="fast", kernel=np.ones((5, 5)), kernel_fixed=False)) > 0
+
+
 def test_the_other_kernels_at_the_end_take_their_time():
-    without, three = (seconds((100, 100), kernel_draws=draws) for draws in (0, 3))
-    assert three - without == pytest.approx(without * 3 * pace.DRAW_COST / 208)
-    assert seconds((100, 100), kernel=np.ones((5, 5))) == without  # a known kernel has no other
-    told = {"steps": 208, "kernel_draws": 3, "options": {"kernel_draws": 3}}
+    without, three = (seconds((100, 100), kernel_draws=draws, iterations=110) for draws in (0, 3))
+    assert three - without == pytest.approx(without * 3 * pace.DRAW_COST / 140)
+    assert (
+        seconds((100, 100), kernel=np.ones((5, 5)), iterations=110) == without
+    )  # a known kernel has no other
+    told = {"steps": 140, "kernel_draws": 3, "options": {"kernel_draws": 3}}
     again = pace.estimate(
         (100, 100),
-        Options(preset="fast", threads=2, kernel_draws=3),
+        Options(preset="fast", threads=2, iterations=110, kernel_draws=3),
         "cpu",
         pace.measured(result_of((100, 100), **told)),
     )
@@ -56,7 +90,7 @@ def test_the_other_kernels_at_the_end_take_their_time():
 
 
 def test_a_fit_that_began_at_half_the_size_tells_the_same_speed():
-    options = Options(preset="fast", threads=2, kernel_size=31, kernel_draws=0)
+    options = Options(preset="fast", threads=2, kernel_size=31, iterations=110, kernel_draws=0)
     speeds = pace.measured(result_of((100, 100), steps=pace.steps_of(options), kernel_size=[31, 31]))
     assert pace.estimate((100, 100), options, "cpu", speeds) == pytest.approx(10)
     plain = pace.measured(result_of((100, 100), steps=pace.steps_of(options), kernel_size=[27, 27]))
@@ -120,7 +154,7 @@ def test_a_large_frame_costs_its_crop_and_its_tiles():
 
 def test_the_search_for_a_kernel_of_a_family_takes_its_time_but_on_few_pixels():
     def more(shape):
-        return seconds(shape, kernel_family="gaussian") - seconds(shape)
+        return seconds(shape, kernel_family="gaussian", iterations=110) - seconds(shape, iterations=110)
 
     assert 0.1 * seconds((96, 96)) < more((96, 96)) < 0.3 * seconds((96, 96))
     assert more((192, 192)) == pytest.approx(4 * more((96, 96)))
@@ -132,7 +166,8 @@ def test_the_search_for_a_kernel_of_a_family_takes_its_time_but_on_few_pixels():
 
 def test_an_instrument_whose_cutoff_is_known_is_looked_for_on_a_grid():
     def more(**options):
-        return seconds((96, 96), kernel_family="pupil", **options) - seconds((96, 96))
+        found = seconds((96, 96), kernel_family="pupil", iterations=110, **options)
+        return found - seconds((96, 96), iterations=110)
 
     lens = {"wavelength": 520.0, "pixel_size": 0.08}
     assert more(**lens, numerical_aperture=1.2) == pytest.approx(1.9 * more())

@@ -112,7 +112,7 @@ class Loop:
     def __init__(self):
         image = torch.rand(1, 12, 12, generator=torch.Generator().manual_seed(0))
         self.program = SimpleNamespace(
-            steps=12, polish=2, done=0, mean=image, std=image, log=torch.zeros(12, 3)
+            steps=12, fitted=10, done=0, mean=image, std=image, log=torch.zeros(12, 3)
         )
         self.program.kernel = torch.full((3, 3), 1 / 9)
 

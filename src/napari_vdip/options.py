@@ -358,9 +358,10 @@ class Preset:
         First scale (from 1) with a non-local block; 0: none.
     prefit_steps : dict
         Most steps of the pre-fit for each method.
-    bound_steps, ssim_steps, profile_steps, polish_steps : int
+    bound_steps, ssim_steps, profile_steps, search_steps, polish_steps : int
         Steps with the published bound (one sample a step), with the published ``1 - SSIM``, with
-        the profile objective, and with the convex problems for image and kernel at the end.
+        the profile objective, of the search for the likeliest kernel, and with the convex problems for the
+        image, and the kernel where it was not searched, at the end.
     image_rate, kernel_rate : float
         Adam's rates.
     decay : {"halving", "cosine"}
@@ -383,6 +384,7 @@ class Preset:
     bound_steps: int
     ssim_steps: int
     profile_steps: int
+    search_steps: int
     polish_steps: int
     image_rate: float
     kernel_rate: float
@@ -426,6 +428,9 @@ class Kind:
         image, and a detector near its limit is not linear. Else one bright star decides alone.
     sparse : (int, float, float)
         What the polish takes for sparse: order of the differences, weight and exponent, see `core.prior`.
+    glass : float or None
+        Std in px of the blur that sharp images have of their own, by optics and pixels; with it a free kernel
+        is looked for by its evidence, see `core.search`. None: not known, no search.
     weight_alone : float or None
         Weight of it where no network is fitted, as with a kernel from elsewhere; None: the same.
     shares : (float, float)
@@ -438,12 +443,13 @@ class Kind:
     method: Method | None = None
     own_error: float = 0.0
     sparse: tuple[int, float, float] = (1, 1.6, 0.8)
+    glass: float | None = None
     weight_alone: float | None = None
     shares: tuple[float, float] = (0.5, 0.3)
 
 
 KINDS: dict[str, Kind] = {
-    "photograph": Kind(noise="gaussian", kernel_family="free"),
+    "photograph": Kind(noise="gaussian", kernel_family="free", glass=0.7),
     "fluorescence": Kind(
         noise="poisson",
         kernel_family="gaussian",
@@ -463,6 +469,7 @@ _BALANCED = Preset(
     bound_steps=0,
     ssim_steps=0,
     profile_steps=750,
+    search_steps=180,
     polish_steps=28,
     image_rate=5e-3,
     kernel_rate=1e-3,
@@ -470,7 +477,7 @@ _BALANCED = Preset(
     centre_weight=1e-2,
 )
 PRESETS: dict[str, Preset] = {
-    "fast": dataclasses.replace(_BALANCED, profile_steps=150, ridge=3e-4),
+    "fast": dataclasses.replace(_BALANCED, profile_steps=120, search_steps=120, ridge=3e-4),
     "balanced": _BALANCED,
     "best": dataclasses.replace(_BALANCED, profile_steps=900, starts=5),
     "paper": Preset(
@@ -482,6 +489,7 @@ PRESETS: dict[str, Preset] = {
         bound_steps=2000,
         ssim_steps=3000,
         profile_steps=0,
+        search_steps=0,
         polish_steps=0,
         image_rate=1e-2,
         kernel_rate=1e-4,

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 _FIRST_GUESS = {"fast": 1.2e-6, "balanced": 1.2e-6, "best": 1.2e-6, "paper": 7.5e-6}
 _GUESSED_CORES = 4
 _PIXELS_A_THREAD = 64 * 64  # with fewer, threads wait for one another for longer than they work
-# Time of a step of the polish, of another kernel tried at the end, and of a question to the evidence, in
-# steps of a fit (docs/benchmarks/stacks.md, levin.md).
+# Time of a step of the polish, of the search for the likeliest kernel, of another kernel tried at the end,
+# and of a question to the evidence, in steps of a fit (docs/benchmarks/stacks.md, levin.md).
 POLISH_COST = 0.28
+SEARCH_COST = 0.38
 DRAW_COST = 3.3
 _QUESTION = 1.6
 # Questions of ten rounds: a kernel of a family on its own, and near its neighbour's, where three rounds do;
@@ -74,10 +75,25 @@ def work_of_halves(kernel_size: Size, shape: Size) -> float:
 
 
 def steps_of(options: Options) -> int:
-    """Count the steps for one image: of all starts, pre-fit and polish included."""
+    """Count the steps for one image: of all starts, pre-fit, search and polish included."""
     preset = PRESETS[options.preset]
     prefit, total, polish = preset.schedule(options.iterations, options.method_used)
-    return (prefit + total) * (preset.starts if polish > 0 else 1)
+    return (prefit + total + search_of(options)) * (preset.starts if polish > 0 else 1)
+
+
+def search_of(options: Options) -> int:
+    """Count the steps of the search for the likeliest kernel: a shorter run than it has none."""
+    preset, kind = PRESETS[options.preset], KINDS[options.kind]
+    held = options.kernel is not None and options.kernel_fixed
+    if held or options.family_used != "free" or kind.glass is None or not options.polishes:
+        return 0
+    short = options.iterations is not None and options.iterations < preset.search_steps
+    return 0 if short else preset.search_steps
+
+
+def _weighed(options: Options) -> float:
+    """Count the steps of `steps_of`, those of the search by what they cost."""
+    return steps_of(options) - (1 - SEARCH_COST) * search_of(options) * PRESETS[options.preset].starts
 
 
 def draws_of(options: Options) -> int:
@@ -186,7 +202,7 @@ def _fit_work(shape: Size, options: Options) -> float:
         halves = _steps_at_halves(size, shape, options.as_dict())
     questions = _questions(options.family_used, options.as_dict()) * _QUESTION * min(pixels, _ASKED)
     draws = draws_of(options) * DRAW_COST
-    return (steps_of(options) + halves + draws) * pixels + questions
+    return (_weighed(options) + halves + draws) * pixels + questions
 
 
 def _questions(family: str, options: Mapping[str, Any]) -> int:
@@ -205,11 +221,16 @@ def _near_work(pixels: int, options: Options, follow: bool, share: float = 1.0) 
 
 def _steps_at_halves(kernel_size: Size, shape: Size, options: Mapping[str, Any]) -> float:
     """Work of looking for a large kernel at reduced sizes, in steps at full size."""
-    names = ("preset", "method", "kind", "kernel_family", "iterations")
-    chosen = Options(**{name: options[name] for name in names})
+    chosen = _chosen(options)
     if not chosen.polishes or chosen.family_used != "free":
         return 0.0
-    return work_of_halves(kernel_size, shape) * steps_of(Options.from_keywords(chosen, preset="fast"))
+    return work_of_halves(kernel_size, shape) * _weighed(Options.from_keywords(chosen, preset="fast"))
+
+
+def _chosen(options: Mapping[str, Any]) -> Options:
+    """Options that decide on the steps of a fit, of those as a report has them."""
+    names = ("preset", "method", "kind", "kernel_family", "iterations")
+    return Options(**{name: options[name] for name in names})
 
 
 def fitted(slices: int) -> int:
@@ -244,5 +265,8 @@ def measured(result: Result) -> dict[str, float]:
         height, width = report["kernel_size"]
         halves = _steps_at_halves((height, width), layout.spatial_shape, options)
         steps += slices * halves
+    if options["kernel"] is None or not options["kernel_fixed"]:
+        chosen = _chosen(options)
+        steps -= slices * (steps_of(chosen) - _weighed(chosen))
     questions = slices * _questions(report.get("kernel_family", "free"), options)
     return {key: report["seconds"] / (steps * pixels + questions * _QUESTION * min(pixels, _ASKED))}

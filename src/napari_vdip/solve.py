@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float32]
 
-STAGES = ("pre-fit", "bound", "SSIM", "fit", "polish", "polish")
+STAGES = ("pre-fit", "bound", "SSIM", "fit", "polish", "polish", "kernel")
 # As often as a result is read out and shown: more often would only cost time.
 _CHUNK_SECONDS = 0.5
 # From this kernel size on the FFT is the faster way, most of all backwards (docs/benchmarks/levin.md).
@@ -155,6 +155,8 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         ssim=gap,
         profile=total - bound - gap - polish,
         polish=polish,
+        search=pace.search_of(options),
+        glass=KINDS[options.kind].glass or 1.0,
     )
     if setting.near is None:
         return plan
@@ -171,6 +173,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         bound=0,
         ssim=0,
         profile=0,
+        search=0,
         polish=polish_steps(options),
     )
 

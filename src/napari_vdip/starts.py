@@ -57,7 +57,7 @@ class Course:
         """Copy the state of a program."""
         tensors = (program.mean, program.std, program.kernel, program.log[: program.done])
         mean, std, kernel, log = (tensor.cpu().numpy().copy() for tensor in tensors)
-        fitted = min(program.done, program.steps - program.polish)
+        fitted = min(program.done, program.fitted)
         return cls(mean, std, kernel, log, float(log[fitted - 1, 0]) if fitted > 0 else np.inf)
 
 
@@ -163,7 +163,7 @@ class Starts:
     def last_fit(self) -> slice:
         """Which steps are of the present fit, without the polish: that does not chase the misfit."""
         program, begun = self.program, len(self._past) * int(self.program.steps)
-        return slice(begun, begun + min(int(program.done), int(program.steps - program.polish)))
+        return slice(begun, begun + min(int(program.done), int(program.fitted)))
 
     def stage(self) -> int:
         """Stage of the next step, see `Program.stage`."""

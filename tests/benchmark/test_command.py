@@ -194,7 +194,7 @@ def test_a_benchmark_that_was_broken_off_goes_on(photos, tmp_path, tasks):
         seeds=(0,),
         kernel_size=5,
         paper_steps=0,
-        options=Options(iterations=2, threads=1),
+        options=Options(iterations=2, threads=1, compile="off"),
     )
     running = campaign.run(plan, output)
     first = next(update.row for update in running if update.row is not None)
@@ -307,6 +307,7 @@ def test_flags_are_checked_before_anything_heavy_is_imported():
 def test_a_real_photograph(data_folder, tmp_path):
     """The whole way on an image of Levin et al., one step: figures of the blurred image as published."""
     words = ["--cases", "im1_kernel5", "--presets", "fast", "--iterations", "1", "--paper-steps", "0", "-q"]
+    words += ["--compile", "off"]
     assert cli.main(["benchmark", str(data_folder / "levin_dev"), *words, "-o", str(tmp_path)]) == 0
     (row,) = rows_of(tmp_path)
     assert (row["kernel_px"], row["kernel_size"]) == ("11x11", "11")

@@ -68,9 +68,9 @@ def test_nearest_point_of_the_simplex(scale):
 
 def test_drop_weak_keeps_the_rest_in_proportion():
     kernel = torch.tensor([[0.02, 0.4], [0.58, 0.0]])
-    torch.testing.assert_close(refine.drop_weak(kernel), torch.tensor([[0.02, 0.4], [0.58, 0.0]]))
+    torch.testing.assert_close(refine.drop_weak(kernel, 0.02), torch.tensor([[0.02, 0.4], [0.58, 0.0]]))
     kernel = torch.tensor([[0.01, 0.4], [0.59, 0.0]])
-    torch.testing.assert_close(refine.drop_weak(kernel), torch.tensor([[0.0, 0.4], [0.59, 0.0]]) / 0.99)
+    torch.testing.assert_close(refine.drop_weak(kernel, 0.02), torch.tensor([[0.0, 0.4], [0.59, 0.0]]) / 0.99)
 
 
 def test_kernel_fit_has_the_gradient_of_its_objective():
@@ -87,7 +87,7 @@ def test_kernel_fit_has_the_gradient_of_its_objective():
 
 
 def test_kernel_fit_finds_the_kernel_of_a_known_image():
-    x, kernel = random(1, 40, 44), refine.drop_weak(kernel_of(7, 5))
+    x, kernel = random(1, 40, 44), refine.drop_weak(kernel_of(7, 5), 0.02)
     y = blur_direct(x, kernel)
     flat = torch.full_like(kernel, 1 / kernel.numel())
     found = refine.KernelFit(x, y, torch.ones_like(y), 7, 5, 3e-4).improve(flat, 200)

@@ -85,6 +85,6 @@ class KernelSpread:
         kernel, image = self.kernel, self.image
         for _ in range(_REFITS):
             fit = KernelFit(image, y, self.weight, kernel.size(0), kernel.size(1), self.ridge)
-            kernel = drop_weak(fit.improve(kernel, 60))
+            kernel = drop_weak(fit.improve(kernel, 60), 0.02)
             image = self.polished(kernel, y, image)
         return kernel

@@ -41,6 +41,7 @@ from napari_vdip.core.refine import (
     polish_weights,
     within_sight,
 )
+from napari_vdip.core.search import KernelSearch, aligned
 from napari_vdip.core.spread import Spread
 
 
@@ -78,6 +79,8 @@ class Plan(NamedTuple):
     ssim: int
     profile: int
     polish: int
+    search: int = 0  # before the polish, which holds the kernel that is found
+    glass: float = 0.7  # std in px of the blur that sharp images of this kind have of their own
 
 
 class Program(nn.Module):
@@ -157,7 +160,8 @@ class Program(nn.Module):
         self.bound: int = plan.bound
         self.ssim: int = plan.ssim
         self.polish: int = plan.polish
-        self.steps: int = plan.prefit + plan.bound + plan.ssim + plan.profile + plan.polish
+        self.fitted: int = plan.prefit + plan.bound + plan.ssim + plan.profile
+        self.steps: int = self.fitted + plan.search + plan.polish
         self.done: int = 0
 
         self.image_generator = ImageGenerator(
@@ -171,6 +175,7 @@ class Program(nn.Module):
             plan.bfloat16,
         )
         self.kernel_generator = KernelGenerator(200, 1000, plan.kernel_height, plan.kernel_width)
+        self.search = KernelSearch(canvas, plan.kernel_height, plan.kernel_width, plan.search, plan.glass)
 
         # Written by `start`: the data.
         self._zeros("y", [c, rows, columns])
@@ -266,18 +271,20 @@ class Program(nn.Module):
             tensor.zero_()
 
     def stage(self) -> int:
-        """Stage of the next step: 0 pre-fit, 1 bound, 2 SSIM, 3 profile, 4 polish, 5 its kernel fit."""
+        """Stage of the next step: 0 pre-fit, 1 bound, 2 SSIM, 3 profile, 6 search, 4 polish, 5 its kernel."""
         if self.done < self.prefit:
             return 0
         if self.done < self.prefit + self.bound:
             return 1
         if self.done < self.prefit + self.bound + self.ssim:
             return 2
-        if self.done < self.steps - self.polish:
+        if self.done < self.fitted:
             return 3
+        if self.done < self.fitted + self.search.steps:
+            return 6
         # Every fifth step of the polish, but not in its last third, is one of the kernel.
         step = self.done - (self.steps - self.polish)
-        if not self.hold_kernel and step % 5 == 4 and 3 * step < 2 * self.polish:
+        if not self.hold_kernel and self.search.steps == 0 and step % 5 == 4 and 3 * step < 2 * self.polish:
             return 5
         return 4
 
@@ -296,12 +303,26 @@ class Program(nn.Module):
         """Do what belongs between two stages; nothing inside one."""
         if self.done == self.prefit:
             self._reset_adam()
+        if self.search.steps > 0 and self.fitted <= self.done <= self.fitted + self.search.steps:
+            with torch.no_grad():
+                self.search.prepare(
+                    self.done - self.fitted,
+                    self.mean,
+                    self.kernel,
+                    self.y,
+                    self.weight,
+                    self.noise_var,
+                    self.contrast,
+                )
         if self.done == self.steps - self.polish:
+            if self.search.steps > 0:
+                self.kernel.copy_(drop_weak(self.search.likeliest, 0.05))
+                self.mean.copy_(aligned(self.search.generated, self.kernel, self.y, self.weight))
+            elif not self.hold_kernel:
+                self.kernel.copy_(drop_weak(self.kernel, 0.02))
             self.mean.copy_(within_sight(self.mean, self.kernel))
             self.generated.copy_(self.mean)
             self.slope_var.zero_()
-            if not self.hold_kernel:
-                self.kernel.copy_(drop_weak(self.kernel))
 
     def step(self, stage: int) -> None:
         """One step of a stage. Reads and writes tensors of the state only."""
@@ -309,7 +330,10 @@ class Program(nn.Module):
             self.fit_step(stage)
         else:
             with torch.no_grad():
-                self.polish_step(stage)
+                if stage == 6:
+                    self.search_step()
+                else:
+                    self.polish_step(stage)
 
     def fit_step(self, stage: int) -> None:
         """Networks forward, objective, gradient, Adam."""
@@ -418,7 +442,7 @@ class Program(nn.Module):
                 self.kernel_width,
                 self.ridge,
             )
-            self.kernel.copy_(drop_weak(fit.improve(self.kernel, 60)))
+            self.kernel.copy_(drop_weak(fit.improve(self.kernel, 60), 0.02))
         else:
             sparse = Sparse(self.sparse[0], self.sparse[1], self.sparse[2])
             noise = self.noise_var + (self.model_error * self.contrast).square()
@@ -446,6 +470,18 @@ class Program(nn.Module):
             doubt = near / (near + noisy) * gaussian_filter((self.mean - self.generated).square())
             told = self.shares[0] * self.var + self.shares[1] * doubt
             self.std.copy_(told.sqrt().clamp_max(math.sqrt(self.widest)))
+        self.note(before)
+
+    def search_step(self) -> None:
+        """Go a step towards the kernel of greatest evidence, and show how the image looks with it."""
+        before = self.kernel.clone()
+        self.search.step(self.y, self.weight, self.noise_var, self.contrast)
+        self.kernel.copy_(self.search.kernel)
+        self.mean.copy_(self.search.image())
+        self.note(before)
+
+    def note(self, before: Tensor) -> None:
+        """Write a line of the log after a step without networks; `before`: the kernel then."""
         blurred = blur(self.mean, self.kernel, self.by_fft)
         misfit = ((blurred - self.y) * self.weight).square().mean().sqrt()
         agreed = torch.where(self.weight > 0, blurred, self.y)
@@ -456,8 +492,8 @@ class Program(nn.Module):
         self.clock.add_(1)
 
     def fraction(self) -> Tensor:
-        """Part of the schedule after the pre-fit that is done, 0 to 1; 0 in the pre-fit."""
-        steps = max(self.steps - self.polish - self.prefit, 1)
+        """Part of the fit after the pre-fit that is done, 0 to 1; 0 in the pre-fit."""
+        steps = max(self.fitted - self.prefit, 1)
         return ((self.clock - self.prefit).to(self.y.dtype) / steps).clamp_min(0.0)
 
     def adam(self, image_grad: Tensor, kernel_grad: Tensor) -> None:

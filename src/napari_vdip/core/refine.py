@@ -187,9 +187,9 @@ def on_simplex(values: Tensor) -> Tensor:
     return (values - level.index_select(0, last.view(1))).clamp_min(0.0)
 
 
-def drop_weak(kernel: Tensor) -> Tensor:
-    """Kernel without what is below 2 % of its peak: noise that costs sharpness; sums to 1."""
-    kept = torch.where(kernel > 0.02 * kernel.max(), kernel, torch.zeros_like(kernel))
+def drop_weak(kernel: Tensor, share: float) -> Tensor:
+    """Kernel without what is below this share of its peak: noise that costs sharpness; sums to 1."""
+    kept = torch.where(kernel > share * kernel.max(), kernel, torch.zeros_like(kernel))
     return kept / kept.sum()
 
 

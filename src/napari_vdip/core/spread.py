@@ -43,8 +43,10 @@ class Spread:
         low = place.min()
         step = ((place.max() - low) / (levels - 1)).clamp_min(1e-6)
         table: list[Tensor] = []
+        totals: list[Tensor] = []
         for level in range(levels):
             total = power + (low + level * step).exp() * slope + guess + 1e-6
+            totals.append(total)
             table.append(
                 torch.stack(
                     [
@@ -55,6 +57,7 @@ class Spread:
                     ]
                 )
             )
+        self.totals: list[Tensor] = totals
         self.table: Tensor = torch.stack(table, 1)  # (4, levels)
         self.below: Tensor = ((place - low) / step).floor().clamp(0, levels - 2)
         self.part: Tensor = (place - low) / step - self.below
@@ -82,3 +85,11 @@ class Spread:
     def log_precision(self) -> Tensor:
         """Logarithm of the precision for each pixel, in units of w: its sum is the log determinant."""
         return self.read(3)
+
+    def spectrum(self) -> Tensor:
+        """Variance by frequency, summed over the pixels, in units of 1 / w: (rows, columns)."""
+        found = torch.zeros_like(self.totals[0])
+        for level, total in enumerate(self.totals):
+            share = (1.0 - (self.below + self.part - level).abs()).clamp_min(0.0).sum()
+            found = found + share / total
+        return found

@@ -55,7 +55,7 @@ class OnnxRunner:
                 program.step(stage)
                 program.done += 1
                 continue
-            over = program.prefit if stage == 0 else program.steps - program.polish
+            over = program.prefit if stage == 0 else program.fitted
             count = min(end, over) - program.done
             with _errors(self._place):
                 session = session_of(self._plan, stage, self._place, torch.get_num_threads())

@@ -1,0 +1,395 @@
+"""The kernel of greatest evidence: expectation maximisation with the image integrated out.
+
+A fit of image and kernel together ends in one of many minima, and what explains the data best need
+not be the likeliest kernel. Given a kernel the image's posterior under a sparse prior is Gaussian
+(`evidence`); given the posterior, mean and covariance, the kernel is a quadratic problem on the simplex.
+In turn they climb to a kernel whose evidence is greatest (Levin et al., "Efficient marginal
+likelihood optimization in blind deconvolution", CVPR 2011).
+
+What is sharp in an image is not as sharp as such a prior thinks: optics and pixels have a blur of
+their own, without which each kernel comes out too wide by it. So the latent image of the prior is
+seen through a narrow Gaussian, the `glass`, and the kernel.
+
+Shapes: kernel (Kh, Kw), glass (n, n), both together (Kh + n - 1, Kw + n - 1); latent image
+(c, H + Kh + n - 2, W + Kw + n - 2); data (c, H, W).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from napari_vdip.core.blur import fast_length
+from napari_vdip.core.prior import Sparse, density, expected_squares, penalty, precisions
+from napari_vdip.core.refine import Blur, improve_image, on_simplex
+from napari_vdip.core.spread import Spread
+
+REACH = 3  # of the glass to either side, px
+# Share of the contrast that a kernel may leave unexplained, from which part of a climb on.
+_ANNEALED = [(0.0, 0.2), (0.25, 0.1), (0.42, 0.05), (0.58, 0.025)]
+
+
+def steep() -> Sparse:
+    """Prior of the latent image: heavier tails than the polish has, as the steepest edges tell a kernel."""
+    return Sparse(1, 1.6, 0.5)
+
+
+def gaussian(width: float, reach: int, like: Tensor) -> Tensor:
+    """Draw a round Gaussian of this std in px, (2 reach + 1, 2 reach + 1); sums to 1."""
+    place = torch.arange(-reach, reach + 1, device=like.device, dtype=like.dtype)
+    bell = torch.exp(-0.5 * (place / width).square())
+    bell = bell / bell.sum()
+    return bell[:, None] * bell
+
+
+def through(kernel: Tensor, glass: Tensor) -> Tensor:
+    """Kernel and glass together."""
+    sides = [glass.size(1) - 1, glass.size(1) - 1, glass.size(0) - 1, glass.size(0) - 1]
+    return F.conv2d(F.pad(kernel, sides)[None, None], glass[None, None])[0, 0]
+
+
+def through_adjoint(both: Tensor, glass: Tensor) -> Tensor:
+    """Adjoint of `through`: (Kh + n - 1, Kw + n - 1) -> (Kh, Kw)."""
+    return F.conv2d(both[None, None], glass[None, None])[0, 0]
+
+
+def widened(kernel: Tensor, width: float) -> Tensor:
+    """Kernel blurred by a Gaussian of this std in px; sums to 1."""
+    bell = gaussian(width, max(kernel.size(0), kernel.size(1)) // 2, kernel)
+    reach = bell.size(0) // 2
+    wide = F.conv2d(F.pad(kernel, [reach, reach, reach, reach])[None, None], bell[None, None])[0, 0]
+    return wide / wide.sum()
+
+
+def seen_by(both: Tensor, precision: Tensor) -> Tensor:
+    """Precision with which the data see each latent pixel, (c, h, w)."""
+    seen = Blur(both, precision).adjoint(precision)
+    return seen.clamp_min(0.01 * seen.max())
+
+
+def expectation(
+    latent: Tensor, slope_var: Tensor, y: Tensor, precision: Tensor, both: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Improve the posterior of the latent image for a kernel: mean, variance of a difference, free energy.
+
+    Parameters
+    ----------
+    latent, slope_var : Tensor, (c, h, w)
+        Where to start.
+    y, precision : Tensor, (c, H, W)
+    both : Tensor
+        Kernel and glass.
+    scale : Tensor, ()
+        Of the prior.
+    """
+    nothing = torch.zeros_like(scale)
+    prior = precisions(expected_squares(latent, slope_var, 1), scale, steep())
+    latent = improve_image(latent, y, precision, both, prior, latent, nothing, 10)
+    seen = seen_by(both, precision)
+    spread = Spread(both, density(prior) / seen, nothing, 1)
+    slope_var = spread.difference() / seen
+    residual = Blur(both, precision).forward(latent) - y
+    energy = 0.5 * (precision * residual.square()).sum() + 0.5 * spread.data_share().sum()
+    for square in expected_squares(latent, slope_var, 1):
+        energy = energy + penalty(square, scale, steep()).sum()
+    energy = energy + 0.5 * (spread.log_precision() + seen.log()).sum()
+    return latent, slope_var, energy
+
+
+def rescaled(latent: Tensor, slope_var: Tensor, scale: Tensor) -> Tensor:
+    """Scale of the prior that fits the posterior better: a fixed-point step, ()."""
+    steepness = torch.zeros_like(scale)
+    for square in expected_squares(latent, slope_var, 1):
+        u = square / scale.square()
+        bent = (u + 0.002 * 0.002).pow(0.5 * steep().exponent - 1.0)
+        steepness = steepness + (steep().weight * steep().exponent * bent * u).sum()
+    return scale * (steepness / latent.numel()).pow(1.0 / steep().exponent)
+
+
+def maximisation(
+    latent: Tensor,
+    slope_var: Tensor,
+    y: Tensor,
+    precision: Tensor,
+    kernel: Tensor,
+    glass: Tensor,
+    scale: Tensor,
+) -> Tensor:
+    """Kernel that explains the data best under the posterior of the latent image, (Kh, Kw), on the simplex.
+
+    The gradient is exact. The curvature, between kernels that sum to 1, is taken as if image and
+    covariance were the same everywhere, so that it is diagonal in the frequencies.
+    """
+    both = through(kernel, glass)
+    tall, wide = both.size(0), both.size(1)
+    rows, columns = latent.size(1), latent.size(2)
+    prior = precisions(expected_squares(latent, slope_var, 1), scale, steep())
+    spread = Spread(both, density(prior) / seen_by(both, precision), torch.zeros_like(scale), 1)
+    doubt = spread.spectrum()
+    grid = [doubt.size(0), doubt.size(1)]
+
+    size = [fast_length(rows + tall), fast_length(columns + wide)]
+    image = torch.fft.rfft2(latent, s=size, dim=[-2, -1], norm=None)
+    residual = precision * (Blur(both, precision).forward(latent) - y)
+    padded = F.pad(residual, [wide - 1, 0, tall - 1, 0])
+    product = (torch.fft.rfft2(padded, s=size, dim=[-2, -1], norm=None) * image.conj()).sum(0)
+    slope = torch.fft.irfft2(product, s=size, dim=[-2, -1], norm=None)[:tall, :wide]
+    uncertain = torch.fft.fft2(both, s=grid, dim=[-2, -1], norm=None) * doubt
+    slope = slope + torch.fft.ifft2(uncertain, dim=[-2, -1], norm=None).real[:tall, :wide]
+    slope = through_adjoint(slope, glass)
+
+    varied = latent - latent.mean([1, 2], keepdim=True)
+    power = torch.fft.rfft2(varied, s=size, dim=[-2, -1], norm=None).abs().square().sum(0)
+    lags = torch.fft.irfft2(power, s=size, dim=[-2, -1], norm=None).roll([tall - 1, wide - 1], [0, 1])
+    lags = lags[: 2 * tall - 1, : 2 * wide - 1] * _taper(tall, lags)[:, None] * _taper(wide, lags)
+    # Centred at the first corner again: its spectrum is real.
+    lags = F.pad(lags, [0, grid[1] - lags.size(1), 0, grid[0] - lags.size(0)])
+    lags = lags.roll([1 - tall, 1 - wide], [0, 1])
+    curvature = torch.fft.rfft2(lags, dim=[-2, -1], norm=None).real.clamp_min(0.0) * precision.mean()
+    curvature = curvature + doubt[:, : curvature.size(1)]
+    curvature = curvature * torch.fft.rfft2(glass, s=grid, dim=[-2, -1], norm=None).abs().square()
+    steepest = curvature.max()
+    curvature = curvature + 1e-7 * steepest
+
+    start, found, ahead, time = kernel, kernel, kernel, 1.0
+    for _ in range(60):  # accelerated projected gradient, as in `KernelFit`
+        spectrum = torch.fft.rfft2(ahead - start, s=grid, dim=[-2, -1], norm=None)
+        bend = torch.fft.irfft2(spectrum * curvature, s=grid, dim=[-2, -1], norm=None)
+        new = on_simplex(ahead - 0.98 / steepest * (slope + bend[: kernel.size(0), : kernel.size(1)]))
+        new_time = 0.5 + 0.5 * (1.0 + 4.0 * time * time) ** 0.5
+        ahead = new + (time - 1.0) / new_time * (new - found)
+        found = new
+        time = new_time
+    return found
+
+
+def _taper(length: int, like: Tensor) -> Tensor:
+    """Triangle over the lags, (2 length - 1,): an autocorrelation that ends softly has no negative power."""
+    lag = torch.arange(1 - length, length, device=like.device, dtype=like.dtype)
+    return 1.0 - lag.abs() / length
+
+
+def moved(image: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Image (c, h, w) moved by parts of a pixel, cubic (Catmull and Rom 1974); its border is repeated."""
+    tap = torch.arange(-2, 3, device=image.device, dtype=image.dtype)
+    far, near = (tap - down).abs(), (tap - right).abs()
+    columns, rows = _cubic(far), _cubic(near)
+    wide = F.pad(image[:, None], [2, 2, 2, 2], mode="replicate")
+    result: Tensor = F.conv2d(wide, (columns.flip(0)[:, None] * rows.flip(0))[None, None])[:, 0]
+    return result
+
+
+def _cubic(x: Tensor) -> Tensor:
+    """Interpolating kernel at distances below 2; 0 beyond."""
+    inner = (1.5 * x - 2.5) * x * x + 1.0
+    outer = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
+    return torch.where(x < 1.0, inner, torch.where(x < 2.0, outer, torch.zeros_like(x)))
+
+
+def aligned(image: Tensor, kernel: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """Image moved to where this kernel blurs it to the data best, by up to 2 px: (c, h, w).
+
+    Image and kernel may move against each other, and two kernels that are found apart lie apart.
+    """
+    model = Blur(kernel, weight)
+    misfits: list[Tensor] = []
+    for rows in range(-2, 3):
+        for columns in range(-2, 3):
+            residual = weight * (model.forward(image.roll([rows, columns], [1, 2])) - y)
+            misfits.append(residual.square().mean())
+    best = torch.stack(misfits).argmin()
+    image = _rolled(image, best // 5 - 2, best % 5 - 2)
+    ahead = torch.zeros(2, device=y.device, dtype=y.dtype)
+    here = image
+    for _ in range(3):  # Gauss and Newton's steps for the rest
+        residual = weight * (model.forward(here) - y)
+        down = weight * model.forward(0.5 * (here.roll(1, 1) - here.roll(-1, 1)))
+        right = weight * model.forward(0.5 * (here.roll(1, 2) - here.roll(-1, 2)))
+        own, other, both = down.square().sum(), right.square().sum(), (down * right).sum()
+        against_down, against_right = (down * residual).sum(), (right * residual).sum()
+        area = (own * other - both * both).clamp_min(1e-12)
+        step = torch.stack(
+            [both * against_right - other * against_down, both * against_down - own * against_right]
+        )
+        ahead = (ahead + step / area).clamp(-1.0, 1.0)
+        here = moved(image, ahead[0], ahead[1])
+    return here
+
+
+def _rolled(image: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Roll by numbers of pixels that only the device knows."""
+    rows = (torch.arange(image.size(1), device=image.device) - down) % image.size(1)
+    columns = (torch.arange(image.size(2), device=image.device) - right) % image.size(2)
+    return image.index_select(1, rows).index_select(2, columns)
+
+
+class KernelSearch(nn.Module):
+    """Three climbs: from the fit's kernel, from it blurred, from a blob. The likeliest kernel is taken.
+
+    The last two believe the data little at first, which lets a kernel move far. A climb into a wrong
+    valley costs time only.
+
+    Parameters
+    ----------
+    canvas : list of int
+        Shape of the canvas, (c, h, w).
+    kernel_height, kernel_width : int
+    steps : int
+        Of all climbs; 0: there is none.
+    glass : float
+        Std of the glass in px.
+
+    Attributes
+    ----------
+    kernel : Tensor, (Kh, Kw)
+        Where the present climb is.
+    likeliest : Tensor, (Kh, Kw)
+        The best end of a climb so far; at first the fit's kernel.
+    generated : Tensor, (c, h, w)
+        The fit's image.
+    """
+
+    if TYPE_CHECKING:
+        glass: Tensor
+        generated: Tensor
+        fitted: Tensor
+        likeliest: Tensor
+        kernel: Tensor
+        latent: Tensor
+        slope_var: Tensor
+        scale: Tensor
+        error: Tensor
+        least: Tensor
+        energy: Tensor
+        stride: Tensor
+
+    def __init__(
+        self,
+        canvas: list[int],
+        kernel_height: int,
+        kernel_width: int,
+        steps: int,
+        glass: float,
+    ) -> None:
+        super().__init__()
+        self.steps: int = steps
+        # Times the way to the best kernel for a posterior; one way alone would creep.
+        self.farthest: float = 64.0
+        # Where a climb begins, or goes on in another way: step, climb (-1: the same), `error` from there.
+        third = steps // 3
+        self.marks: list[tuple[int, int, float]] = [(0, 0, _ANNEALED[-1][1])]
+        for climb, begin, length in ((1, third, third), (2, 2 * third, steps - 2 * third)):
+            for part, error in _ANNEALED:
+                self.marks.append((begin + round(part * length), climb if part == 0.0 else -1, error))
+        kernel, latent = (
+            [kernel_height, kernel_width],
+            [canvas[0], canvas[1] + 2 * REACH, canvas[2] + 2 * REACH],
+        )
+        if steps == 0:
+            canvas = latent = [canvas[0], 1, 1]
+        shapes: dict[str, list[int]] = {"generated": canvas, "latent": latent, "slope_var": latent}
+        shapes |= dict.fromkeys(("fitted", "likeliest", "kernel"), kernel)
+        shapes |= {name: [] for name in ("scale", "error", "least", "energy", "stride")}
+        for name, shape in shapes.items():
+            self.register_buffer(name, torch.zeros(shape))
+        self.register_buffer("glass", gaussian(glass, REACH, self.scale))
+
+    def precision(self, weight: Tensor, noise_var: Tensor, contrast: Tensor) -> Tensor:
+        """Precision of the data as they are believed now, (c, H, W)."""
+        return weight.square() / (noise_var + (self.error * contrast).square())
+
+    def prepare(
+        self,
+        step: int,
+        image: Tensor,
+        kernel: Tensor,
+        y: Tensor,
+        weight: Tensor,
+        noise_var: Tensor,
+        contrast: Tensor,
+    ) -> None:
+        """Do what belongs before a step, and after the last one.
+
+        Parameters
+        ----------
+        step : int
+            From 0; `steps`: all are done.
+        image, kernel : Tensor, (c, h, w), (Kh, Kw)
+            By the fit.
+        y, weight : Tensor, (c, H, W)
+        noise_var, contrast : Tensor, ()
+        """
+        if step == self.steps:
+            self.end(self.precision(weight, noise_var, contrast), y)
+        for at, climb, error in self.marks:
+            if step == at:
+                if climb == 0:
+                    self.generated.copy_(image)
+                    self.fitted.copy_(kernel)
+                    self.least.fill_(math.inf)
+                    self.scale.copy_(contrast)
+                elif climb > 0:
+                    self.end(self.precision(weight, noise_var, contrast), y)
+                self.error.fill_(error)
+                self.energy.fill_(math.inf)
+                self.stride.fill_(1.0)
+                if climb >= 0:
+                    self.begin(climb, self.precision(weight, noise_var, contrast), y)
+
+    def begin(self, climb: int, precision: Tensor, y: Tensor) -> None:
+        """Go to the beginning of a climb; the first also finds the prior's scale, with the fit's kernel."""
+        kernel = self.fitted
+        if climb == 1:
+            kernel = widened(kernel, 2.0)
+        elif climb == 2:
+            spot = torch.zeros_like(kernel)
+            spot[spot.size(0) // 2, spot.size(1) // 2] = 1.0
+            kernel = widened(spot, max(spot.size(0), spot.size(1)) / 6.0)
+        self.kernel.copy_(kernel)
+        both = through(self.kernel, self.glass)
+        down, right = both.size(0) // 2, both.size(1) // 2
+        self.latent.copy_(
+            F.pad(y, [right, both.size(1) - 1 - right, down, both.size(0) - 1 - down], mode="replicate")
+        )
+        self.slope_var.zero_()
+        for round_ in range(10 if climb == 0 else 3):
+            if climb == 0 and round_ > 3:
+                self.scale.copy_(rescaled(self.latent, self.slope_var, self.scale))
+            latent, slope_var, _ = expectation(self.latent, self.slope_var, y, precision, both, self.scale)
+            self.latent.copy_(latent)
+            self.slope_var.copy_(slope_var)
+
+    def end(self, precision: Tensor, y: Tensor) -> None:
+        """Keep the kernel of this climb if it is the likeliest so far."""
+        latent, slope_var, energy = self.latent, self.slope_var, self.energy
+        both = through(self.kernel, self.glass)
+        for _ in range(3):  # as far with each, whatever its last steps were
+            latent, slope_var, energy = expectation(latent, slope_var, y, precision, both, self.scale)
+        better = energy < self.least
+        self.likeliest.copy_(torch.where(better, self.kernel, self.likeliest))
+        self.least.copy_(torch.where(better, energy, self.least))
+
+    def step(self, y: Tensor, weight: Tensor, noise_var: Tensor, contrast: Tensor) -> None:
+        """Go a multiple of the way to the best kernel for this posterior; less far where energy rises."""
+        precision = self.precision(weight, noise_var, contrast)
+        best = maximisation(self.latent, self.slope_var, y, precision, self.kernel, self.glass, self.scale)
+        kernel = on_simplex(self.kernel + self.stride * (best - self.kernel))
+        latent, slope_var, energy = expectation(
+            self.latent, self.slope_var, y, precision, through(kernel, self.glass), self.scale
+        )
+        good = energy < self.energy
+        self.kernel.copy_(torch.where(good, kernel, self.kernel))
+        self.latent.copy_(torch.where(good, latent, self.latent))
+        self.slope_var.copy_(torch.where(good, slope_var, self.slope_var))
+        self.energy.copy_(torch.where(good, energy, self.energy))
+        farther, nearer = (1.5 * self.stride).clamp_max(self.farthest), (0.25 * self.stride).clamp_min(0.25)
+        self.stride.copy_(torch.where(good, farther, nearer))
+
+    def image(self) -> Tensor:
+        """Sharp image as of now, as sharp as images of this kind are: (c, h, w)."""
+        seen: Tensor = F.conv2d(self.latent[:, None], self.glass[None, None])[:, 0]
+        return seen

@@ -1,0 +1,138 @@
+"""The kernel of greatest evidence: each part against its definition, and what the search finds."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.optimize import minimize_scalar
+
+from napari_vdip.core import search
+from napari_vdip.core.prior import expected_squares, penalty
+from napari_vdip.core.refine import Blur
+from napari_vdip.core.spread import Spread
+from napari_vdip.metrics import kernel_similarity
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def stroke() -> torch.Tensor:
+    """Kernel of a hand that moves and turns, 9 x 11 px."""
+    kernel = torch.zeros(9, 11)
+    for place, (row, column) in enumerate([(2, 2), (3, 3), (4, 4), (4, 5), (4, 6), (5, 7), (6, 7)]):
+        kernel[row, column] = 1.0 + 0.3 * place
+    return kernel / kernel.sum()
+
+
+@pytest.fixture(scope="module")
+def scene() -> tuple[torch.Tensor, torch.Tensor]:
+    """Make bricks seen through the glass, as sharp as photographs are, and blur them by `stroke`."""
+    bricks = random(1, 1, 23, 24).repeat_interleave(5, 2).repeat_interleave(5, 3)[0, :, 2:110, 3:119]
+    sharp = F.conv2d(bricks[:, None], search.gaussian(0.7, 3, bricks)[None, None])[:, 0][:, :102, :108]
+    noise = 0.003 * torch.randn(1, 94, 98, generator=torch.Generator().manual_seed(1))
+    return sharp, Blur(stroke(), torch.ones(1, 94, 98)).forward(sharp) + noise
+
+
+def climbed(y: torch.Tensor, fitted: torch.Tensor, steps: int) -> search.KernelSearch:
+    """Do a whole search from a fit's kernel."""
+    image = F.pad(y, [5, 5, 4, 4], mode="replicate")
+    found = search.KernelSearch([1, *image.shape[1:]], 9, 11, steps, 0.7)
+    weight, noise_var, contrast = torch.ones_like(y), torch.tensor(9e-6), y.std()
+    for step in range(steps):
+        found.prepare(step, image, fitted, y, weight, noise_var, contrast)
+        found.step(y, weight, noise_var, contrast)
+    found.prepare(steps, image, fitted, y, weight, noise_var, contrast)
+    return found
+
+
+def test_kernel_and_glass_together_blur_as_one_after_the_other() -> None:
+    kernel, glass = random(5, 4), search.gaussian(0.7, 3, torch.zeros([]))
+    image = random(1, 30, 33)
+    both = Blur(search.through(kernel, glass), torch.ones(1, 20, 24)).forward(image)
+    seen = F.conv2d(image[:, None], glass[None, None])[:, 0]
+    torch.testing.assert_close(both, Blur(kernel, torch.ones(1, 20, 24)).forward(seen))
+    assert float(glass.sum()) == pytest.approx(1.0)
+
+
+def test_the_adjoint_is_one() -> None:
+    kernel, glass, other = random(5, 4), search.gaussian(0.7, 3, torch.zeros([])), random(11, 10, seed=1)
+    there = (search.through(kernel, glass) * other).sum()
+    torch.testing.assert_close(there, (kernel * search.through_adjoint(other, glass)).sum())
+
+
+def test_the_spectrum_of_the_variances_adds_up_to_them() -> None:
+    ratio = 10.0 ** (2.0 * random(1, 20, 24) - 3.0)
+    spread = Spread(stroke(), ratio, torch.zeros([]), 1)
+    torch.testing.assert_close(spread.spectrum().mean(), spread.pixel().sum(), rtol=1e-4, atol=0.0)
+
+
+def test_the_scale_is_the_one_of_least_energy() -> None:
+    image, var = 5.0 * random(1, 40, 44), 0.01 * random(1, 40, 44, seed=1)
+
+    def energy(logarithm: float) -> float:
+        scale = torch.tensor(math.exp(logarithm))
+        total = sum(
+            penalty(square, scale, search.steep()).sum() for square in expected_squares(image, var, 1)
+        )
+        return float(total) + image.numel() * logarithm
+
+    scale = torch.tensor(1.0)
+    for _ in range(20):
+        scale = search.rescaled(image, var, scale)
+    best = minimize_scalar(energy, bounds=(-5, 5), method="bounded")
+    assert float(scale.log()) == pytest.approx(best.x, abs=0.01)
+
+
+@pytest.mark.parametrize(("down", "right"), [(0.0, 0.0), (1.0, -2.0), (0.4, -1.3)])
+def test_an_image_is_moved_to_where_its_kernel_is(scene, down: float, right: float) -> None:
+    sharp, blurred = scene
+    whole = (round(down), round(right))
+    parts = torch.tensor(down - whole[0]), torch.tensor(right - whole[1])
+    off = search.moved(sharp.roll(whole, (1, 2)), *parts)
+    back = search.aligned(off, stroke(), blurred, torch.ones_like(blurred))
+    inner = (slice(None), slice(6, -6), slice(6, -6))
+    known = search.moved(off, -parts[0], -parts[1]).roll((-whole[0], -whole[1]), (1, 2))
+    left, least = ((image - sharp)[inner].square().mean().sqrt() for image in (back, known))
+    assert left < 1.2 * least + 0.004
+
+
+def test_steps_go_down_in_energy(scene) -> None:
+    y = scene[1]
+    found = search.KernelSearch([1, 102, 108], 9, 11, 30, 0.7)
+    weight, noise_var, contrast = torch.ones_like(y), torch.tensor(9e-6), y.std()
+    image, flat, energies = F.pad(y, [5, 5, 4, 4]), torch.full((9, 11), 1 / 99), []
+    for step in range(10):
+        found.prepare(step, image, flat, y, weight, noise_var, contrast)
+        found.step(y, weight, noise_var, contrast)
+        energies.append(float(found.energy))
+        assert float(found.kernel.sum()) == pytest.approx(1.0, abs=1e-4)
+        assert float(found.kernel.min()) >= 0.0
+    assert energies == sorted(energies, reverse=True)
+    assert energies[-1] < energies[0] - 100.0
+
+
+def test_the_kernel_is_found_though_the_fit_has_missed_it(scene) -> None:
+    y = scene[1]
+    missed = torch.zeros(9, 11)
+    missed[2:6, 3] = 0.25
+    assert kernel_similarity(missed.numpy(), stroke().numpy()) < 0.6
+    found = climbed(y, missed, 90)
+    assert kernel_similarity(found.likeliest.numpy(), stroke().numpy()) > 0.9
+    torch.testing.assert_close(found.generated, F.pad(y, [5, 5, 4, 4], mode="replicate"))
+
+
+def test_the_likeliest_of_three_is_taken(scene) -> None:
+    """A fit that found the kernel is not lost to climbs of so few steps that they end anywhere."""
+    found = climbed(scene[1], stroke(), 9)
+    kept = kernel_similarity(found.likeliest.numpy(), stroke().numpy())
+    assert kept > 0.95
+    assert kernel_similarity(found.kernel.numpy(), stroke().numpy()) < kept
+
+
+def test_without_steps_it_takes_no_room() -> None:
+    empty = search.KernelSearch([3, 500, 600], 9, 11, 0, 0.7)
+    assert sum(tensor.numel() for tensor in empty.buffers()) < 1000
