@@ -45,10 +45,11 @@ def blurred(size=SIZE):
 
 
 def program(preset, done, device, seed=0):
-    """Program of a preset, a few steps before a stage."""
+    """Program of a preset, at a stage or a few steps before it; only that of ``searched`` has a search."""
+    search, preset = (120, "fast") if preset == "searched" else (0, preset)
     options = Options(preset=preset, precision="float32")
     setting = solve.Setting(options, torch.device("cpu"), "off", (K, K), "", None)
-    made = Program(solve.plan_of(setting, 1, SIZE, SIZE)).to(device)
+    made = Program(solve.plan_of(setting, 1, SIZE, SIZE)._replace(search=search)).to(device)
     image = torch.tensor(blurred()[1] / 1100.0)[None]
     values = (
         image,
@@ -65,8 +66,16 @@ def program(preset, done, device, seed=0):
 
 STAGES = pytest.mark.parametrize(
     ("preset", "done"),
-    [("fast", 0), ("fast", 60), ("fast", 178), ("paper", 0), ("paper", 600), ("paper", 2600)],
-    ids=["pre-fit", "fit", "polish", "published pre-fit", "published bound", "published SSIM"],
+    [
+        ("fast", 0),
+        ("fast", 60),
+        ("searched", 150),
+        ("fast", 148),
+        ("paper", 0),
+        ("paper", 600),
+        ("paper", 2600),
+    ],
+    ids=["pre-fit", "fit", "search", "polish", "published pre-fit", "published bound", "published SSIM"],
 )
 
 
@@ -85,7 +94,7 @@ def test_a_step_is_that_of_the_processor(preset, done):
 
 
 def test_the_polish_is_that_of_the_processor():
-    here, there = (program("fast", 178, device) for device in ("cpu", GPU))
+    here, there = (program("fast", 148, device) for device in ("cpu", GPU))
     EagerRunner(here).run(2)
     for name, value in here.state_dict().items():
         there.state_dict()[name].copy_(value)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from napari_vdip import placement, solve
 from napari_vdip.errors import InvalidOption, OutOfMemory, VdipError
@@ -116,6 +118,34 @@ def test_a_fit_that_is_left_goes_on_in_another_thread_as_if_it_never_was():
     np.testing.assert_array_equal(result.history.objective, whole.history.objective)
     assert not result.report["partial"]
     assert np.diff(result.history.seconds).max() < 2.0  # the time in which nothing was done is left out
+
+
+def test_the_kernel_of_the_search_is_the_one_that_is_polished_with(monkeypatch):
+    small = {"channels": 8, "skip_channels": 4, "levels": 3, "search_steps": 12}
+    monkeypatch.setitem(PRESETS, "fast", dataclasses.replace(PRESETS["fast"], **small))
+    monkeypatch.setattr(solve, "_CHUNK_SECONDS", 0.0)  # each step is told
+    scene = gaussian_filter(np.random.default_rng(0).random((40, 44)), 1.2)
+    options = Setting(
+        Options(preset="fast", iterations=20, threads=1, kernel_draws=0),
+        torch.device("cpu"),
+        "off",
+        (7, 7),
+        "",
+        None,
+    )
+    stages, kernels = [], []
+    for progress in solve.solve(scene, None, options, 0):
+        stages.append(progress.stage)
+        kernels.append(progress.result.kernel)
+    names = list(dict.fromkeys(stages))
+    assert [name for name in names if name in ("kernel", "polish")] == ["kernel", "polish"]
+    assert progress.step == progress.steps == 20 + 20 + 12
+    polished = [kernel for kernel, stage in zip(kernels, stages, strict=True) if stage == "polish"]
+    assert len(polished) > 1
+    assert all(np.array_equal(kernel, polished[0]) for kernel in polished)
+    assert progress.result.kernel.sum() == pytest.approx(1.0, abs=1e-5)
+    assert np.isfinite(progress.result.uncertainty).all()
+    assert len(progress.result.history.misfit) == 52
 
 
 @pytest.mark.parametrize(

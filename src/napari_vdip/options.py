@@ -468,7 +468,7 @@ _BALANCED = Preset(
     prefit_steps={"sparse": 30, "extreme": 30, "std": 30, "dip": 30},
     bound_steps=0,
     ssim_steps=0,
-    profile_steps=750,
+    profile_steps=640,
     search_steps=180,
     polish_steps=28,
     image_rate=5e-3,
@@ -479,7 +479,7 @@ _BALANCED = Preset(
 PRESETS: dict[str, Preset] = {
     "fast": dataclasses.replace(_BALANCED, profile_steps=120, search_steps=120, ridge=3e-4),
     "balanced": _BALANCED,
-    "best": dataclasses.replace(_BALANCED, profile_steps=900, starts=5),
+    "best": dataclasses.replace(_BALANCED, profile_steps=800, starts=5),
     "paper": Preset(
         channels=128,
         skip_channels=16,

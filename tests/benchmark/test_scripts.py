@@ -34,7 +34,9 @@ def test_profile_and_step_time():
     told = script("profile_step.py", *words, "--steps", 1)
     for group in ("convolution, forward", "convolution, backward", "batch norm", "SSIM filter", "Adam"):
         assert f"| {group}" in told
-    assert "fit: 150 steps of" in script("step_time.py", *words, "--steps", 1)
+    told = script("step_time.py", *words, "--steps", 1)
+    planned = {"fit": 120, "kernel": 120, "polish": 28}
+    assert all(f"{name}: {count} steps of" in told for name, count in planned.items())
 
 
 def test_a_soak_of_few_fits():

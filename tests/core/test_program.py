@@ -76,6 +76,8 @@ EVERY_WAY = pytest.mark.parametrize(
         PROFILE._replace(image_channels=3, by_fft=True),
         POLISH,
         POLISH._replace(image_channels=3),
+        POLISH._replace(search=6, polish=2),
+        POLISH._replace(search=6, polish=2, image_channels=3),
         PROFILE._replace(bfloat16=True, channels=16, skip_channels=16),
     ],
     ids=[
@@ -88,6 +90,8 @@ EVERY_WAY = pytest.mark.parametrize(
         "profile rgb fft",
         "polish",
         "polish rgb",
+        "search",
+        "search rgb",
         "bfloat16",
     ],
 )

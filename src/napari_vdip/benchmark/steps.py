@@ -87,24 +87,29 @@ def warm_stages(
     device, way, place = placed(options)
     setting = Setting(options, device, way, kernel_size, "given", None, place=place)
     plan = plan_of(setting, 1, *shape)
-    schedule = (plan.prefit, plan.bound, plan.ssim, plan.profile, plan.polish)
+    counts = {
+        name: getattr(plan, name) for name in ("prefit", "bound", "ssim", "profile", "search", "polish")
+    }
     warm = _WARM_UP_CUDA if device.type == "cuda" else _WARM_UP
-    for stage, planned in enumerate(schedule):
+    titles = dict(zip(counts, (*STAGES[:4], STAGES[6], STAGES[4]), strict=True))
+    for name, planned in counts.items():
         if planned == 0:
             continue
         # The same program without the stages before this one; those after it stay in the plan, for
         # they have a say in what the program is built from.
-        counts = [0] * stage + [warm + steps] + list(schedule[stage + 1 :])
-        names = ("prefit", "bound", "ssim", "profile", "polish")
-        counted: dict[str, Any] = dict(zip(names, counts, strict=True))
-        loop = loop_of(plan._replace(**counted), setting)
+        later = list(counts)[list(counts).index(name) :]
+        counted: dict[str, Any] = {other: counts[other] if other in later else 0 for other in counts}
+        counted[name] = warm + steps
+        # After a search the polish holds the kernel.
+        held = plan.hold_kernel or (name == "polish" and plan.search > 0)
+        loop = loop_of(plan._replace(hold_kernel=held, **counted), setting)
         program = loop.program
         y = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0)).to(device)
         kernel = torch.full_like(program.kernel, 1.0 / program.kernel.numel())
         noise, seed = torch.full_like(program.noise_var, 1e-4), torch.zeros_like(program.seed)
         program.start(y, torch.ones_like(y), noise, kernel, seed)
         loop.run(warm)
-        yield Stage(STAGES[stage], planned, loop)
+        yield Stage(titles[name], planned, loop)
 
 
 def time_stages(

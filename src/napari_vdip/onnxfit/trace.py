@@ -50,7 +50,7 @@ def trace(plan: Plan, stage: int, dtype: torch.dtype = torch.float32) -> Traced:
 
     # Complex numbers are not for every provider: the blur is a product of matrices, see `rewrite`.
     program = Program(plan._replace(by_fft=False, bfloat16=False)).to(dtype)
-    tensors = dict(program.named_buffers())
+    tensors = dict(program.named_buffers(recurse=False))  # those of the search are not for the fit
 
     def step(*given: Tensor) -> list[Tensor]:
         for name, tensor in zip(tensors, given, strict=True):
