@@ -60,7 +60,15 @@ myst_substitutions = {
     "options": option_table(),
     **{f"options_{group}": option_table(group) for group in get_args(Group)},
     "presets": table(
-        ["preset", "method", "starts", "pre-fit steps", "steps after it", "channels of the network"],
+        [
+            "preset",
+            "method",
+            "starts",
+            "pre-fit steps",
+            "steps after it",
+            "and of the search",
+            "channels of the network",
+        ],
         [
             [
                 f"`{name}`",
@@ -68,6 +76,7 @@ myst_substitutions = {
                 f"{preset.starts}",
                 f"{preset.prefit_steps[preset.method]:,}",
                 f"{preset.iterations:,}",
+                f"{preset.search_steps:,}",
                 f"{preset.channels}",
             ]
             for name, preset in PRESETS.items()

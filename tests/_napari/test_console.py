@@ -38,7 +38,8 @@ import warnings
 import napari
 from napari_vdip import options
 
-quick = {"prefit_steps": {"sparse": 1}, "profile_steps": 2, "channels": 8, "skip_channels": 4}
+quick = {"prefit_steps": {"sparse": 1}, "profile_steps": 2, "search_steps": 0}
+quick |= {"channels": 8, "skip_channels": 4}
 options.PRESETS["fast"] = dataclasses.replace(options.PRESETS["fast"], **quick)
 viewer = napari.Viewer(show=True)
 with warnings.catch_warnings():
