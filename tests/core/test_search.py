@@ -136,3 +136,17 @@ def test_the_likeliest_of_three_is_taken(scene) -> None:
 def test_without_steps_it_takes_no_room() -> None:
     empty = search.KernelSearch([3, 500, 600], 9, 11, 0, 0.7)
     assert sum(tensor.numel() for tensor in empty.buffers()) < 1000
+
+
+def test_a_kernel_that_is_heavy_at_one_end_keeps_the_other(scene) -> None:
+    found = search.KernelSearch([1, 102, 108], 9, 11, 30, 0.7)
+    found.latent.copy_(F.pad(scene[0], [3, 3, 3, 3], mode="replicate"))
+    high = torch.zeros(9, 11)
+    high[0, 3], high[1:5, 3] = 0.6, 0.1
+    found.kernel.copy_(high)
+    weight = torch.ones_like(scene[1])
+    before = Blur(search.through(found.kernel, found.glass), weight).forward(found.latent)
+    found.centre()
+    torch.testing.assert_close(found.kernel[2:7, 5], high[0:5, 3])
+    after = Blur(search.through(found.kernel, found.glass), weight).forward(found.latent)
+    torch.testing.assert_close(after[:, 4:-4, 4:-4], before[:, 4:-4, 4:-4])

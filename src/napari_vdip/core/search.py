@@ -227,6 +227,15 @@ def _rolled(image: Tensor, down: Tensor, right: Tensor) -> Tensor:
     return image.index_select(1, rows).index_select(2, columns)
 
 
+def _off(heights: Tensor) -> Tensor:
+    """How many px the middle of what stands out is beyond that of the window."""
+    place = torch.arange(heights.size(0), device=heights.device)
+    high = heights > 0.05 * heights.max()
+    first = torch.where(high, place, torch.full_like(place, heights.size(0))).min()
+    last = torch.where(high, place, torch.full_like(place, -1)).max()
+    return (first + last + 1 - heights.size(0)) // 2
+
+
 class KernelSearch(nn.Module):
     """Three climbs: from the fit's kernel, from it blurred, from a blob. The likeliest kernel is taken.
 
@@ -279,9 +288,12 @@ class KernelSearch(nn.Module):
         self.steps: int = steps
         # Times the way to the best kernel for a posterior; one way alone would creep.
         self.farthest: float = 64.0
+        # Nats a pixel by which a later climb has to be better: none is at rest when its steps are done.
+        self.clearly: float = 0.002
         # Where a climb begins, or goes on in another way: step, climb (-1: the same), `error` from there.
         third = steps // 3
         self.marks: list[tuple[int, int, float]] = [(0, 0, _ANNEALED[-1][1])]
+        self.marks += [(round(part * third), -1, _ANNEALED[-1][1]) for part in (0.25, 0.5, 0.75)]
         for climb, begin, length in ((1, third, third), (2, 2 * third, steps - 2 * third)):
             for part, error in _ANNEALED:
                 self.marks.append((begin + round(part * length), climb if part == 0.0 else -1, error))
@@ -334,6 +346,8 @@ class KernelSearch(nn.Module):
                     self.scale.copy_(contrast)
                 elif climb > 0:
                     self.end(self.precision(weight, noise_var, contrast), y)
+                else:
+                    self.centre()
                 self.error.fill_(error)
                 self.energy.fill_(math.inf)
                 self.stride.fill_(1.0)
@@ -363,13 +377,24 @@ class KernelSearch(nn.Module):
             self.latent.copy_(latent)
             self.slope_var.copy_(slope_var)
 
+    def centre(self) -> None:
+        """Move kernel and latent image against each other until the kernel has the same room on all sides.
+
+        Light is where it was blurred to, so the centre of mass is in the middle, and the far end of a kernel
+        that is heavy at one would be cut off.
+        """
+        down, right = _off(self.kernel.amax(1)), _off(self.kernel.amax(0))
+        self.kernel.copy_(_rolled(self.kernel[None], -down, -right)[0])
+        self.latent.copy_(_rolled(self.latent, down, right))
+        self.slope_var.copy_(_rolled(self.slope_var, down, right))
+
     def end(self, precision: Tensor, y: Tensor) -> None:
-        """Keep the kernel of this climb if it is the likeliest so far."""
+        """Keep the kernel of this climb if it is clearly the likeliest so far."""
         latent, slope_var, energy = self.latent, self.slope_var, self.energy
         both = through(self.kernel, self.glass)
         for _ in range(3):  # as far with each, whatever its last steps were
             latent, slope_var, energy = expectation(latent, slope_var, y, precision, both, self.scale)
-        better = energy < self.least
+        better = energy < self.least - self.clearly * latent.numel()
         self.likeliest.copy_(torch.where(better, self.kernel, self.likeliest))
         self.least.copy_(torch.where(better, energy, self.least))
 
