@@ -191,7 +191,7 @@ def _cubic(x: Tensor) -> Tensor:
 
 
 def aligned(image: Tensor, kernel: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """Image moved to where this kernel blurs it to the data best, by up to 2 px: (c, h, w).
+    """Image moved to where this kernel blurs it to the data best, by up to 3 px: (c, h, w).
 
     Image and kernel may move against each other, and two kernels that are found apart lie apart.
     """
