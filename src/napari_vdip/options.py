@@ -469,7 +469,7 @@ _BALANCED = Preset(
     bound_steps=0,
     ssim_steps=0,
     profile_steps=640,
-    search_steps=180,
+    search_steps=240,
     polish_steps=28,
     image_rate=5e-3,
     kernel_rate=1e-3,
@@ -477,7 +477,7 @@ _BALANCED = Preset(
     centre_weight=1e-2,
 )
 PRESETS: dict[str, Preset] = {
-    "fast": dataclasses.replace(_BALANCED, profile_steps=120, search_steps=120, ridge=3e-4),
+    "fast": dataclasses.replace(_BALANCED, profile_steps=120, search_steps=150, ridge=3e-4),
     "balanced": _BALANCED,
     "best": dataclasses.replace(_BALANCED, profile_steps=800, starts=5),
     "paper": Preset(

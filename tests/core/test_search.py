@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -14,6 +15,9 @@ from napari_vdip.core.prior import expected_squares, penalty
 from napari_vdip.core.refine import Blur
 from napari_vdip.core.spread import Spread
 from napari_vdip.metrics import kernel_similarity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -37,14 +41,20 @@ def scene() -> tuple[torch.Tensor, torch.Tensor]:
     return sharp, Blur(stroke(), torch.ones(1, 94, 98)).forward(sharp) + noise
 
 
-def climbed(y: torch.Tensor, fitted: torch.Tensor, steps: int) -> search.KernelSearch:
-    """Do a whole search from a fit's kernel."""
+def climbed(
+    y: torch.Tensor,
+    fitted: torch.Tensor,
+    steps: int,
+    watch: Callable[[int, search.KernelSearch], None] = lambda step, now: None,
+) -> search.KernelSearch:
+    """Do a whole search from a fit's kernel; `watch` sees it after each step."""
     image = F.pad(y, [5, 5, 4, 4], mode="replicate")
     found = search.KernelSearch([1, *image.shape[1:]], 9, 11, steps, 0.7)
     weight, noise_var, contrast = torch.ones_like(y), torch.tensor(9e-6), y.std()
     for step in range(steps):
         found.prepare(step, image, fitted, y, weight, noise_var, contrast)
         found.step(y, weight, noise_var, contrast)
+        watch(step, found)
     found.prepare(steps, image, fitted, y, weight, noise_var, contrast)
     return found
 
@@ -127,10 +137,33 @@ def test_the_kernel_is_found_though_the_fit_has_missed_it(scene) -> None:
 
 def test_the_likeliest_of_three_is_taken(scene) -> None:
     """A fit that found the kernel is not lost to climbs of so few steps that they end anywhere."""
-    found = climbed(scene[1], stroke(), 9)
-    kept = kernel_similarity(found.likeliest.numpy(), stroke().numpy())
+    ends: list[torch.Tensor] = []
+    found = climbed(scene[1], stroke(), 9, lambda step, now: ends.append(now.kernel.clone()))
+    kept, first, blurred, blob = (
+        kernel_similarity(kernel.numpy(), stroke().numpy())
+        for kernel in (found.likeliest, ends[1], ends[3], ends[5])
+    )
+    assert first > 0.95 > max(blurred, blob)
     assert kept > 0.95
-    assert kernel_similarity(found.kernel.numpy(), stroke().numpy()) < kept
+
+
+def test_specks_are_noise_and_weak_arms_are_not() -> None:
+    kernel = stroke()
+    kernel[3:5, 4:6] += 0.02 * kernel.max()  # beside the stroke
+    speckled = kernel.clone()
+    speckled[7, 1] = speckled[0, 9] = 0.15 * kernel.max()
+    cleaned = search.without_specks(speckled)
+    torch.testing.assert_close(cleaned, kernel / kernel.sum())
+
+
+def test_the_last_part_stays_on_what_is_left_of_the_likeliest(scene) -> None:
+    between: dict[int, torch.Tensor] = {}
+    found = climbed(scene[1], stroke(), 40, lambda step, now: between.update({step: now.likeliest.clone()}))
+    support = search.without_specks(between[36]) > 0.0
+    assert torch.equal(found.support > 0.0, support)
+    assert float(found.likeliest[~support].sum()) == 0.0
+    assert float(found.likeliest.sum()) == pytest.approx(1.0, abs=1e-4)
+    assert float((found.likeliest - between[36]).abs().sum()) > 0.01
 
 
 def test_without_steps_it_takes_no_room() -> None:

@@ -316,7 +316,7 @@ class Program(nn.Module):
                 )
         if self.done == self.steps - self.polish:
             if self.search.steps > 0:
-                self.kernel.copy_(drop_weak(self.search.likeliest, 0.05))
+                self.kernel.copy_(self.search.likeliest)
                 self.mean.copy_(aligned(self.search.generated, self.kernel, self.y, self.weight))
             elif not self.hold_kernel:
                 self.kernel.copy_(drop_weak(self.kernel, 0.02))

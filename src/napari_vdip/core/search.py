@@ -29,8 +29,8 @@ from napari_vdip.core.refine import Blur, improve_image, on_simplex
 from napari_vdip.core.spread import Spread
 
 REACH = 3  # of the glass to either side, px
-# Share of the contrast that a kernel may leave unexplained, from which part of a climb on.
-_ANNEALED = [(0.0, 0.2), (0.25, 0.1), (0.42, 0.05), (0.58, 0.025)]
+# Share of the contrast that a kernel may leave unexplained: by the tenth of a climb from which on.
+_ANNEALED = {0: 0.2, 3: 0.1, 4: 0.05, 6: 0.025}
 
 
 def steep() -> Sparse:
@@ -63,6 +63,22 @@ def widened(kernel: Tensor, width: float) -> Tensor:
     reach = bell.size(0) // 2
     wide = F.conv2d(F.pad(kernel, [reach, reach, reach, reach])[None, None], bell[None, None])[0, 0]
     return wide / wide.sum()
+
+
+def without_specks(kernel: Tensor) -> Tensor:
+    """Kernel without what stands alone, which is noise: a pixel stays by what is around it; sums to 1."""
+    kept = torch.where(_around(kernel) > 0.08 * _around(kernel).max(), kernel, torch.zeros_like(kernel))
+    return kept / kept.sum()
+
+
+def _around(kernel: Tensor) -> Tensor:
+    """Mean of each pixel and its eight neighbours."""
+    return F.avg_pool2d(kernel[None], 3, 1, 1)[0]
+
+
+def on_support(values: Tensor, support: Tensor) -> Tensor:
+    """Nearest kernel that is 0 where the support is, see `on_simplex`."""
+    return on_simplex(torch.where(support > 0.0, values, values.min() - 1.0))
 
 
 def seen_by(both: Tensor, precision: Tensor) -> Tensor:
@@ -116,10 +132,11 @@ def maximisation(
     y: Tensor,
     precision: Tensor,
     kernel: Tensor,
+    support: Tensor,
     glass: Tensor,
     scale: Tensor,
 ) -> Tensor:
-    """Kernel that explains the data best under the posterior of the latent image, (Kh, Kw), on the simplex.
+    """Kernel that explains the data best under the posterior of the latent image, (Kh, Kw), on its support.
 
     The gradient is exact. The curvature, between kernels that sum to 1, is taken as if image and
     covariance were the same everywhere, so that it is diagonal in the frequencies.
@@ -159,7 +176,8 @@ def maximisation(
     for _ in range(60):  # accelerated projected gradient, as in `KernelFit`
         spectrum = torch.fft.rfft2(ahead - start, s=grid, dim=[-2, -1], norm=None)
         bend = torch.fft.irfft2(spectrum * curvature, s=grid, dim=[-2, -1], norm=None)
-        new = on_simplex(ahead - 0.98 / steepest * (slope + bend[: kernel.size(0), : kernel.size(1)]))
+        step = 0.98 / steepest * (slope + bend[: kernel.size(0), : kernel.size(1)])
+        new = on_support(ahead - step, support)
         new_time = 0.5 + 0.5 * (1.0 + 4.0 * time * time) ** 0.5
         ahead = new + (time - 1.0) / new_time * (new - found)
         found = new
@@ -228,19 +246,21 @@ def _rolled(image: Tensor, down: Tensor, right: Tensor) -> Tensor:
 
 
 def _off(heights: Tensor) -> Tensor:
-    """How many px the middle of what stands out is beyond that of the window."""
+    """How many px the middle of what is not 0 is beyond that of the window."""
     place = torch.arange(heights.size(0), device=heights.device)
-    high = heights > 0.05 * heights.max()
+    high = heights > 0.0
     first = torch.where(high, place, torch.full_like(place, heights.size(0))).min()
     last = torch.where(high, place, torch.full_like(place, -1)).max()
-    return (first + last + 1 - heights.size(0)) // 2
+    return torch.div(first + last + 1 - heights.size(0), 2, rounding_mode="trunc")
 
 
 class KernelSearch(nn.Module):
     """Three climbs: from the fit's kernel, from it blurred, from a blob. The likeliest kernel is taken.
 
     The last two believe the data little at first, which lets a kernel move far. A climb into a wrong
-    valley costs time only.
+    valley costs time only. A fifth of the steps is left for the kernel that is taken: its specks are
+    noise that it has more freedom to follow than data to follow it by; without them, and with nothing
+    outside of what is left, it climbs on.
 
     Parameters
     ----------
@@ -257,7 +277,9 @@ class KernelSearch(nn.Module):
     kernel : Tensor, (Kh, Kw)
         Where the present climb is.
     likeliest : Tensor, (Kh, Kw)
-        The best end of a climb so far; at first the fit's kernel.
+        The best end of a climb so far; at the end what came of it without its specks.
+    support : Tensor, (Kh, Kw)
+        1 where a kernel may be.
     generated : Tensor, (c, h, w)
         The fit's image.
     """
@@ -268,6 +290,7 @@ class KernelSearch(nn.Module):
         fitted: Tensor
         likeliest: Tensor
         kernel: Tensor
+        support: Tensor
         latent: Tensor
         slope_var: Tensor
         scale: Tensor
@@ -289,14 +312,18 @@ class KernelSearch(nn.Module):
         # Times the way to the best kernel for a posterior; one way alone would creep.
         self.farthest: float = 64.0
         # Nats a pixel by which a later climb has to be better: none is at rest when its steps are done.
-        self.clearly: float = 0.002
-        # Where a climb begins, or goes on in another way: step, climb (-1: the same), `error` from there.
-        third = steps // 3
-        self.marks: list[tuple[int, int, float]] = [(0, 0, _ANNEALED[-1][1])]
-        self.marks += [(round(part * third), -1, _ANNEALED[-1][1]) for part in (0.25, 0.5, 0.75)]
-        for climb, begin, length in ((1, third, third), (2, 2 * third, steps - 2 * third)):
-            for part, error in _ANNEALED:
-                self.marks.append((begin + round(part * length), climb if part == 0.0 else -1, error))
+        self.clearly: float = 0.004
+        # Step, what begins then (a climb; 3: the last part; -1: other errors; -2: nothing), and `error`.
+        self.marks: list[tuple[int, int, float]] = []
+        third = (steps - steps // 5) // 3
+        error = _ANNEALED[6]
+        for climb in range(3):
+            for tenth in range(7):
+                begun = climb if tenth == 0 else -2
+                if climb > 0 and tenth in _ANNEALED:
+                    begun, error = max(begun, -1), _ANNEALED[tenth]
+                self.marks.append((climb * third + tenth * third // 10, begun, error))
+        self.marks.append((3 * third, 3, error))
         kernel, latent = (
             [kernel_height, kernel_width],
             [canvas[0], canvas[1] + 2 * REACH, canvas[2] + 2 * REACH],
@@ -304,7 +331,7 @@ class KernelSearch(nn.Module):
         if steps == 0:
             canvas = latent = [canvas[0], 1, 1]
         shapes: dict[str, list[int]] = {"generated": canvas, "latent": latent, "slope_var": latent}
-        shapes |= dict.fromkeys(("fitted", "likeliest", "kernel"), kernel)
+        shapes |= dict.fromkeys(("fitted", "likeliest", "kernel", "support"), kernel)
         shapes |= {name: [] for name in ("scale", "error", "least", "energy", "stride")}
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape))
@@ -335,24 +362,28 @@ class KernelSearch(nn.Module):
         y, weight : Tensor, (c, H, W)
         noise_var, contrast : Tensor, ()
         """
+        precision = self.precision(weight, noise_var, contrast)
         if step == self.steps:
-            self.end(self.precision(weight, noise_var, contrast), y)
-        for at, climb, error in self.marks:
+            self.likeliest.copy_(self.kernel)
+        for at, begun, error in self.marks:
             if step == at:
-                if climb == 0:
+                if begun == 0:
                     self.generated.copy_(image)
                     self.fitted.copy_(kernel)
                     self.least.fill_(math.inf)
                     self.scale.copy_(contrast)
-                elif climb > 0:
-                    self.end(self.precision(weight, noise_var, contrast), y)
+                    self.support.fill_(1.0)
+                elif begun > 0:
+                    self.end(precision, y)
                 else:
                     self.centre()
+                if begun > -2:
+                    self.energy.fill_(math.inf)
+                    self.stride.fill_(1.0)
                 self.error.fill_(error)
-                self.energy.fill_(math.inf)
-                self.stride.fill_(1.0)
-                if climb >= 0:
-                    self.begin(climb, self.precision(weight, noise_var, contrast), y)
+                precision = self.precision(weight, noise_var, contrast)
+                if begun >= 0:
+                    self.begin(begun, precision, y)
 
     def begin(self, climb: int, precision: Tensor, y: Tensor) -> None:
         """Go to the beginning of a climb; the first also finds the prior's scale, with the fit's kernel."""
@@ -363,6 +394,9 @@ class KernelSearch(nn.Module):
             spot = torch.zeros_like(kernel)
             spot[spot.size(0) // 2, spot.size(1) // 2] = 1.0
             kernel = widened(spot, max(spot.size(0), spot.size(1)) / 6.0)
+        elif climb == 3:
+            kernel = without_specks(self.likeliest)
+            self.support.copy_(kernel > 0.0)
         self.kernel.copy_(kernel)
         both = through(self.kernel, self.glass)
         down, right = both.size(0) // 2, both.size(1) // 2
@@ -383,10 +417,12 @@ class KernelSearch(nn.Module):
         Light is where it was blurred to, so the centre of mass is in the middle, and the far end of a kernel
         that is heavy at one would be cut off.
         """
-        down, right = _off(self.kernel.amax(1)), _off(self.kernel.amax(0))
+        kernel = without_specks(self.kernel)
+        down, right = _off(kernel.amax(1)), _off(kernel.amax(0))
         self.kernel.copy_(_rolled(self.kernel[None], -down, -right)[0])
         self.latent.copy_(_rolled(self.latent, down, right))
         self.slope_var.copy_(_rolled(self.slope_var, down, right))
+        self.energy.copy_(torch.where(down.abs() + right.abs() > 0, math.inf, self.energy))
 
     def end(self, precision: Tensor, y: Tensor) -> None:
         """Keep the kernel of this climb if it is clearly the likeliest so far."""
@@ -401,8 +437,10 @@ class KernelSearch(nn.Module):
     def step(self, y: Tensor, weight: Tensor, noise_var: Tensor, contrast: Tensor) -> None:
         """Go a multiple of the way to the best kernel for this posterior; less far where energy rises."""
         precision = self.precision(weight, noise_var, contrast)
-        best = maximisation(self.latent, self.slope_var, y, precision, self.kernel, self.glass, self.scale)
-        kernel = on_simplex(self.kernel + self.stride * (best - self.kernel))
+        best = maximisation(
+            self.latent, self.slope_var, y, precision, self.kernel, self.support, self.glass, self.scale
+        )
+        kernel = on_support(self.kernel + self.stride * (best - self.kernel), self.support)
         latent, slope_var, energy = expectation(
             self.latent, self.slope_var, y, precision, through(kernel, self.glass), self.scale
         )
