@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_vdip import placement, solve
 from napari_vdip.errors import InvalidOption, OutOfMemory, VdipError
-from napari_vdip.options import PRESETS, Options
+from napari_vdip.options import KINDS, PRESETS, Options
 from napari_vdip.placement import way_of
 from napari_vdip.solve import Setting, centred, plan_of
 
@@ -146,6 +146,19 @@ def test_the_kernel_of_the_search_is_the_one_that_is_polished_with(monkeypatch):
     assert progress.result.kernel.sum() == pytest.approx(1.0, abs=1e-5)
     assert np.isfinite(progress.result.uncertainty).all()
     assert len(progress.result.history.misfit) == 52
+
+
+def test_an_image_whose_kernel_is_the_likeliest_is_surer_of_itself():
+    own, found = KINDS["photograph"].shares, KINDS["photograph"].shares_likeliest
+    assert own[0] > found[0]
+    free = setting(preset="fast")
+    assert plan_of(free, 1, 64, 64).shares == found
+    assert plan_of(setting(preset="fast", iterations=20), 1, 64, 64).shares == own  # no search
+    psf = np.ones((3, 3), np.float32) / 9
+    held = setting(preset="fast", kernel=psf, kernel_fixed=True)
+    assert plan_of(dataclasses.replace(held, kernel=psf), 1, 64, 64).shares == own
+    assert plan_of(dataclasses.replace(free, near=psf), 1, 64, 64).shares == own
+    assert plan_of(setting(preset="fast", kind="astronomy"), 1, 64, 64).shares == KINDS["astronomy"].shares
 
 
 @pytest.mark.parametrize(

@@ -436,6 +436,8 @@ class Kind:
     shares : (float, float)
         How much the posterior's variance counts in the one told, and the squared difference between the
         networks' image and the polished one; found on simulated images (docs/explanation/research.md).
+    shares_likeliest : (float, float)
+        The same where the kernel is the likeliest one, which fits the image better than any other.
     """
 
     noise: Noise
@@ -446,6 +448,7 @@ class Kind:
     glass: float | None = None
     weight_alone: float | None = None
     shares: tuple[float, float] = (0.5, 0.3)
+    shares_likeliest: tuple[float, float] = (0.2, 0.2)
 
 
 KINDS: dict[str, Kind] = {

@@ -125,6 +125,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
     bound, gap = round(share * preset.bound_steps), round(share * preset.ssim_steps)
     if preset.profile_steps == 0:
         gap = total - bound
+    search = pace.search_of(options)
     shorter = min(height + kernel_height, width + kernel_width) - 1
     plan = Plan(
         image_channels=channels,
@@ -145,7 +146,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         centre_weight=preset.centre_weight,
         ridge=preset.ridge,
         sparse=Sparse(*KINDS[options.kind].sparse),
-        shares=KINDS[options.kind].shares,
+        shares=KINDS[options.kind].shares_likeliest if search > 0 else KINDS[options.kind].shares,
         hold_kernel=setting.kernel is not None and (options.kernel_fixed or options.family_used != "free"),
         image_rate=preset.image_rate,
         kernel_rate=preset.kernel_rate,
@@ -155,7 +156,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         ssim=gap,
         profile=total - bound - gap - polish,
         polish=polish,
-        search=pace.search_of(options),
+        search=search,
         glass=KINDS[options.kind].glass or 1.0,
     )
     if setting.near is None:
@@ -167,6 +168,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         skip_channels=1,
         levels=1,
         nonlocal_from=0,
+        shares=KINDS[options.kind].shares,
         sparse=plan.sparse if weight is None else plan.sparse._replace(weight=weight),
         hold_kernel=not setting.follow,
         prefit=0,
