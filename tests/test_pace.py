@@ -152,6 +152,13 @@ def test_a_large_frame_costs_its_crop_and_its_tiles():
     assert seconds((4096, 4096), preset="paper") > 60 * seconds((512, 512), preset="paper")  # has no polish
 
 
+def test_a_crop_whose_kernel_is_of_a_family_costs_no_networks():
+    free, held = seconds((4096, 4096)), seconds((4096, 4096), kernel=np.ones((3, 3)), kernel_fixed=True)
+    found = seconds((4096, 4096), kernel_family="gaussian")
+    assert held < found < held + 0.5 * (free - held)
+    assert seconds((512, 512), kernel_family="gaussian") > 2 * (found - held)  # has networks
+
+
 def test_the_search_for_a_kernel_of_a_family_takes_its_time_but_on_few_pixels():
     def more(shape):
         return seconds(shape, kernel_family="gaussian", iterations=110) - seconds(shape, iterations=110)

@@ -109,6 +109,20 @@ def test_kernel_comes_from_a_crop_and_the_report_says_where(frame):
     json.dumps(result.report)
 
 
+def test_a_kernel_of_a_family_comes_from_its_crop_without_networks(frame):
+    chosen = QUICK | {"kernel_size": 7, "kernel_family": "gaussian"}
+    stages = []
+    for progress in fit(frame, Options.from_keywords(tile=100, **chosen)):
+        stages.append(progress.stage)
+    assert set(stages) == {"polish"}
+    result = progress.result
+    assert result.report["steps"] == progress.steps
+    assert result.report["kernel_numbers"]["fwhm_long"]["value"] > 0.5
+    top, left, height, width = result.report["tiles"]["crop"]
+    alone = deblur(frame[top : top + height, left : left + width], **chosen)
+    np.testing.assert_array_equal(result.kernel, alone.kernel)
+
+
 def test_progress_goes_up_to_the_end_and_shows_what_is_there(frame, kernel):
     options = Options.from_keywords(kernel=kernel, tile=64, **QUICK)
     steps = []

@@ -183,7 +183,7 @@ def _frame_work(shape: Size, options: Options) -> float:
     side = CROP if options.tile is None or kernels > 1 else options.tile
     crop = (min(shape[0], side), min(shape[1], side))
     known = options.kernel is not None and options.kernel_fixed
-    fits = 0.0 if known else kernels * _fit_work(crop, options)
+    fits = 0.0 if known else kernels * _kernel_work(crop, options)
     return fits + _near_work(pixels, options, follow=False, share=_SHARED_PIXELS)
 
 
@@ -203,6 +203,15 @@ def _fit_work(shape: Size, options: Options) -> float:
     questions = _questions(options.family_used, options.as_dict()) * _QUESTION * min(pixels, _ASKED)
     draws = draws_of(options) * DRAW_COST
     return (_weighed(options) + halves + draws) * pixels + questions
+
+
+def _kernel_work(shape: Size, options: Options) -> float:
+    """Work for the kernel of a crop whose image does not count: one of a family needs no networks."""
+    if options.family_used == "free":
+        return _fit_work(shape, options)
+    pixels = math.prod(shape)
+    asked = _questions(options.family_used, options.as_dict()) * _QUESTION * min(pixels, _ASKED)
+    return asked + _near_work(pixels, options, follow=False)
 
 
 def _questions(family: str, options: Mapping[str, Any]) -> int:

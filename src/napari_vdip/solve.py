@@ -81,6 +81,8 @@ class Setting:
         Kernel found elsewhere, by a fit of another slice or of a crop: no networks, only the polish.
     follow : bool
         Whether the polish moves `near` towards what this image says; off: it is held.
+    kernel_only : bool
+        Whether the image does not count: with a kernel of a family, no networks are fitted then.
     first : ndarray or None, (Kh, Kw)
         Kernel to start from that the image at half its size has told.
     contrast : float or None
@@ -103,6 +105,7 @@ class Setting:
     keep_network: bool = False
     near: FloatArray | None = None
     follow: bool = False
+    kernel_only: bool = False
     first: FloatArray | None = None
     contrast: float | None = None
     steepness: float | None = None
@@ -391,7 +394,7 @@ def _with_family(setting: Setting, frame: arrays.Frame) -> Setting:
     known = optics.of_options(setting.options, setting.kernel_size)
     sky = setting.options.kind == "astronomy"
     found = family.fit(frame, name, setting.kernel_size, known, sky, setting.near)
-    if setting.near is not None:
+    if setting.near is not None or setting.kernel_only:
         setting = replace(setting, near=found.kernel, follow=False)
     else:
         setting = replace(setting, kernel=found.kernel)
@@ -505,7 +508,7 @@ def _read_out(
     )
     report = _report(fits, frame, setting, seed, times[-1][1])
     # A kernel on its way looks odd without being so, and one from elsewhere was judged there.
-    if not report["partial"] and setting.near is None:
+    if not report["partial"] and (setting.near is None or setting.kernel_only):
         course, told = history.part(fits.last_fit), setting.kernel_numbers
         # Each star shows the whole kernel; the evidence can be misled.
         judged = setting.kernel_source == family.EVIDENCE and "fwhm_long" in told

@@ -336,7 +336,8 @@ class _Job:
         tiles_steps = len(plan.windows) * polish_steps(self.setting.options)
         begun = time.perf_counter() - self._started
         # Only its kernel counts: how sure that is would be told of the crop alone.
-        setting = replace(self.setting, options=replace(self.setting.options, kernel_draws=0))
+        options = replace(self.setting.options, kernel_draws=0)
+        setting = replace(self.setting, options=options, kernel_only=True)
         fit = solve(plane[window], None if mask is None else mask[window], setting, self.seed)
         while True:
             try:
