@@ -97,6 +97,7 @@ class TestEachSign:
             (np.ones((21, 21)), "flat"),
             (snow(31), "scattered"),
             (np.random.default_rng(0).exponential(size=(21, 21)), "scattered"),
+            (np.pad(np.ones((15, 15)), 1, constant_values=6), "scattered"),  # as of nothing but noise
             (spot(15), "point"),
         ],
         ids=lambda value: value if isinstance(value, str) else "",

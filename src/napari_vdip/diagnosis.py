@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[Any]
 
 BORDER = 0.04  # share of the kernel's mass on the outermost ring of its window
+RIM = 0.5  # the same share, from which on it is no blur that the window cuts off
 SPARSE, ROOMY = 0.03, 2.5  # share of the window that is filled; its side over that of the main bit
 SMALL = 11  # px; a window up to this size is neither too large nor made for more than a point
 BITS, MAIN_BIT = 10, 0.4  # bits of a scattered kernel, and the share of the largest at most
@@ -107,7 +108,7 @@ def examine(
 
 def border(kernel: Floats, shape: tuple[int, int]) -> Finding | None:
     """Find mass on the border of the window: the blur may be larger than it."""
-    mass = 1.0 - float(kernel[1:-1, 1:-1].sum()) / float(kernel.sum())
+    mass = _on_border(kernel)
     if mass <= BORDER:
         return None
     height, width = kernel.shape
@@ -116,6 +117,11 @@ def border(kernel: Floats, shape: tuple[int, int]) -> Finding | None:
     if larger > min(shape):
         return Finding("border", f"{told}; deblur a larger part of the image", {})
     return Finding("border", f"{told}; try kernel_size={larger}", {"kernel_size": larger})
+
+
+def _on_border(kernel: Floats) -> float:
+    """Share of the mass on the outermost ring of the window."""
+    return 1.0 - float(kernel[1:-1, 1:-1].sum()) / float(kernel.sum())
 
 
 def roomy(kernel: Floats) -> Finding | None:
@@ -135,7 +141,7 @@ def roomy(kernel: Floats) -> Finding | None:
 
 
 def scattered(kernel: Floats, options: Options) -> Finding | None:
-    """Find a kernel that is spread evenly, or in many bits like snow: no blur leaves such a trace."""
+    """Find a kernel that is spread evenly, in bits like snow, or on its rim: no blur leaves such a trace."""
     height, width = kernel.shape
     if filled(kernel) > FLAT:
         remedy = _longer(options)
@@ -146,12 +152,18 @@ def scattered(kernel: Floats, options: Options) -> Finding | None:
             remedy,
         )
     count, _, masses = _bits(kernel, 0.3)
-    if count < BITS or max(masses) > MAIN_BIT * sum(masses):
+    if min(kernel.shape) > SMALL and _on_border(kernel) > RIM:
+        how = (
+            f"{_on_border(kernel):.0%} of the kernel lies on its border, as no blur does"
+        )
+    elif count >= BITS and max(masses) <= MAIN_BIT * sum(masses):
+        how = f"the kernel is scattered over {count} bits like snow"
+    else:
         return None
     size = max(5, int(0.6 * max(kernel.shape)) // 2 * 2 + 1)
     return Finding(
         "scattered",
-        f"the kernel is scattered over {count} bits like snow: the fit has probably failed; try "
+        f"{how}: the fit has probably failed; try "
         f"kernel_size={size}, a part of the image with strong edges, or noise='poisson' for few photons",
         {"kernel_size": size} if options.kernel is None else {},
     )
