@@ -153,9 +153,7 @@ def scattered(kernel: Floats, options: Options) -> Finding | None:
         )
     count, _, masses = _bits(kernel, 0.3)
     if min(kernel.shape) > SMALL and _on_border(kernel) > RIM:
-        how = (
-            f"{_on_border(kernel):.0%} of the kernel lies on its border, as no blur does"
-        )
+        how = f"{_on_border(kernel):.0%} of the kernel lies on its border, as no blur does"
     elif count >= BITS and max(masses) <= MAIN_BIT * sum(masses):
         how = f"the kernel is scattered over {count} bits like snow"
     else:
