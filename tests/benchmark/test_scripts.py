@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from napari_vdip.options import PRESETS
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
@@ -35,7 +37,8 @@ def test_profile_and_step_time():
     for group in ("convolution, forward", "convolution, backward", "batch norm", "SSIM filter", "Adam"):
         assert f"| {group}" in told
     told = script("step_time.py", *words, "--steps", 1)
-    planned = {"fit": 120, "kernel": 120, "polish": 28}
+    fast = PRESETS["fast"]
+    planned = {"fit": fast.profile_steps, "kernel": fast.search_steps, "polish": fast.polish_steps}
     assert all(f"{name}: {count} steps of" in told for name, count in planned.items())
 
 
