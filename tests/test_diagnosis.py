@@ -105,6 +105,14 @@ class TestEachSign:
     def test_of_a_kernel(self, kernel, code):
         assert codes(kernel, CONVERGED) == [code]
 
+    def test_of_a_pixel_that_stands_out_of_a_free_kernel(self):
+        kernel = gaussian(3, 21)
+        kernel[10, 10] *= 8
+        (found,) = examine(kernel, CONVERGED, 1.0, Options(), SHAPE)
+        assert found.code == "point"
+        assert "one pixel of the kernel is 8 times as strong as any other" in found.sentence
+        assert examine(kernel, CONVERGED, 1.0, Options(kernel_family="moffat"), SHAPE) == []
+
     def test_a_small_window_may_hold_a_point(self):
         assert codes(spot(11)) == []
 

@@ -29,6 +29,7 @@ SMALL = 11  # px; a window up to this size is neither too large nor made for mor
 BITS, MAIN_BIT = 10, 0.4  # bits of a scattered kernel, and the share of the largest at most
 FLAT = 0.95  # share of the window that is filled; a disc that just fits has 0.79
 POINT = 0.8  # share of the mass in 2 x 2 px
+SPIKE = 5.0  # one pixel over the next strongest
 LONG = 2.0  # long over short axis of a kernel of optics or air
 FAR, FAR_OF_START = 5.0, 0.1  # misfit over noise, and over the misfit that the fit began with
 RISEN = 1.5  # misfit at the end over the least one
@@ -180,13 +181,20 @@ def point(kernel: Floats, options: Options) -> Finding | None:
         return None
     blocks = kernel[1:, 1:] + kernel[1:, :-1] + kernel[:-1, 1:] + kernel[:-1, :-1]
     mass = float(blocks.max()) / float(kernel.sum())
-    if mass <= POINT:
+    second, first = np.partition(kernel, -2, axis=None)[-2:]
+    if mass > POINT:
+        told = f"{mass:.0%} of the kernel lies within 2 x 2 px: the fit takes the image for sharp"
+    elif options.family_used == "free" and first > SPIKE * second:
+        told = (
+            f"one pixel of the kernel is {first / second:.0f} times as strong as any other: the image is "
+            "sharp, or part of its blur has been left in it"
+        )
+    else:
         return None
     remedy = _longer(options) or {"seed": options.seed + 1}
     return Finding(
         "point",
-        f"{mass:.0%} of the kernel lies within 2 x 2 px: the fit takes the image for sharp. If it looks "
-        f"blurred, try {_in_words(remedy)}, or a part of the image with strong edges",
+        f"{told}. If it looks blurred, try {_in_words(remedy)}, or a part of the image with strong edges",
         remedy,
     )
 
