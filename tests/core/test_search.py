@@ -156,6 +156,36 @@ def test_specks_are_noise_and_weak_arms_are_not() -> None:
     torch.testing.assert_close(cleaned, kernel / kernel.sum())
 
 
+def test_a_faint_way_between_two_parts_stays_and_a_dead_end_goes() -> None:
+    kernel = torch.zeros(15, 15)
+    kernel[2:4, 2:5] = 1.0
+    kernel[10:12, 9:13] = 0.5
+    kernel[range(4, 10), range(4, 10)] = 0.15  # where the camera was fast
+    speckled = kernel.clone()
+    speckled[4:8, 2] = 0.15  # leads nowhere
+    speckled[13, 2] = 0.15
+    cleaned = search.without_specks(speckled)
+    # Beside a part its light keeps what is next to it.
+    far = torch.ones(15, 15, dtype=torch.bool)
+    far[1:6, 1:7] = False
+    torch.testing.assert_close((cleaned > 0.0)[far], (kernel > 0.0)[far])
+    assert float(cleaned[6:8, 2].sum()) == 0.0
+    broken = speckled.clone()
+    broken[6:8, 6:8] = 0.0
+    apart = search.without_specks(broken)
+    assert float(apart[11, 11]) > 0.0  # a part that nothing leads to is a part of the kernel all the same
+    assert float(apart[8:9, 8].sum()) == 0.0
+
+
+def test_steps_go_around_a_wall() -> None:
+    start, open_ = torch.zeros(3, 5), torch.ones(3, 5)
+    start[0, 0] = 1.0
+    open_[0:2, 2] = 0.0
+    open_[:, 4] = 0.0
+    found = search.steps_from(start, open_)
+    assert found[0].tolist() == [0.0, 1.0, math.inf, 4.0, math.inf]
+
+
 def test_the_last_part_stays_on_what_is_left_of_the_likeliest(scene) -> None:
     between: dict[int, torch.Tensor] = {}
     found = climbed(scene[1], stroke(), 40, lambda step, now: between.update({step: now.likeliest.clone()}))

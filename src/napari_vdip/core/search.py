@@ -66,14 +66,31 @@ def widened(kernel: Tensor, width: float) -> Tensor:
 
 
 def without_specks(kernel: Tensor) -> Tensor:
-    """Kernel without what stands alone, which is noise: a pixel stays by what is around it; sums to 1."""
-    kept = torch.where(_around(kernel) > 0.08 * _around(kernel).max(), kernel, torch.zeros_like(kernel))
+    """Kernel without what stands alone, which is noise; sums to 1.
+
+    A pixel stays by what is around it. Where that leaves parts, a weaker way from one to another stays
+    too: a camera that is shaken moves on a line, and where it was fast the line is faint.
+    """
+    around = F.avg_pool2d(kernel[None], 3, 1, 1)[0]
+    weak = (around > 0.03 * around.max()).to(kernel.dtype)
+    strong = (around > 0.08 * around.max()).to(kernel.dtype)
+    peak = (around >= around.max()).to(kernel.dtype)
+    for _ in range(3):
+        near = (steps_from(peak, strong) < math.inf).to(kernel.dtype)
+        way = steps_from(near, weak) + steps_from(strong - near, weak)
+        strong = torch.maximum(strong, ((way <= way.min() + 1.0) & (way < math.inf)).to(kernel.dtype))
+    kept = kernel * strong
     return kept / kept.sum()
 
 
-def _around(kernel: Tensor) -> Tensor:
-    """Mean of each pixel and its eight neighbours."""
-    return F.avg_pool2d(kernel[None], 3, 1, 1)[0]
+def steps_from(start: Tensor, within: Tensor) -> Tensor:
+    """Count the steps, to any of eight neighbours, from pixels that are 1 through others; inf: never there."""
+    count = torch.full_like(start, math.inf)
+    reached = start
+    for step in range(2 * (start.size(0) + start.size(1))):
+        count = torch.where((reached > 0.0) & (count > step), torch.full_like(start, float(step)), count)
+        reached = torch.maximum(reached, F.max_pool2d(reached[None], 3, 1, 1)[0] * within)
+    return count
 
 
 def on_support(values: Tensor, support: Tensor) -> Tensor:
