@@ -84,7 +84,7 @@ def without_specks(kernel: Tensor) -> Tensor:
 
 
 def steps_from(start: Tensor, within: Tensor) -> Tensor:
-    """Count the steps, to any of eight neighbours, from pixels that are 1 through others; inf: never there."""
+    """Count the steps, to any of eight neighbours, from pixels that are 1 through others; inf: no way."""
     count = torch.full_like(start, math.inf)
     reached = start
     for step in range(2 * (start.size(0) + start.size(1))):
