@@ -148,9 +148,11 @@ def test_the_kernel_of_the_search_is_the_one_that_is_polished_with(monkeypatch):
     assert len(progress.result.history.misfit) == 52
 
 
-def test_an_image_whose_kernel_is_the_likeliest_is_surer_of_itself():
+def test_an_image_whose_kernel_is_the_likeliest_is_surer_of_itself_and_less_of_its_kernel():
     own, found = KINDS["photograph"].shares, KINDS["photograph"].shares_likeliest
     assert own[0] > found[0]
+    assert own[1] > found[1]
+    assert own[2] < found[2]
     free = setting(preset="fast")
     assert plan_of(free, 1, 64, 64).shares == found
     assert plan_of(setting(preset="fast", iterations=20), 1, 64, 64).shares == own  # no search

@@ -62,5 +62,6 @@ def kernel_std(
                 other = (spread.kernel + spread.drawn(noise) - still).clamp_min(0.0)
                 spread.add(other / other.sum(), 1.0 / draws)
         # Where a change happens to cross zero another kernel's would not.
-        std: FloatArray = gaussian_filter(spread.total).sqrt().cpu().numpy()
+        variance = program.shares[2] * gaussian_filter(spread.total)
+        std: FloatArray = variance.sqrt().cpu().numpy()
     return std

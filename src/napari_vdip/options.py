@@ -433,10 +433,11 @@ class Kind:
         is looked for by its evidence, see `core.search`. None: not known, no search.
     weight_alone : float or None
         Weight of it where no network is fitted, as with a kernel from elsewhere; None: the same.
-    shares : (float, float)
-        How much the posterior's variance counts in the one told, and the squared difference between the
-        networks' image and the polished one; found on simulated images (docs/explanation/research.md).
-    shares_likeliest : (float, float)
+    shares : (float, float, float)
+        How much the posterior's variance counts in the one told, the squared difference between the
+        networks' image and the polished one, and the variance that other kernels make; found on images with a
+        known truth (docs/explanation/research.md).
+    shares_likeliest : (float, float, float)
         The same where the kernel is the likeliest one, which fits the image better than any other.
     """
 
@@ -447,8 +448,8 @@ class Kind:
     sparse: tuple[int, float, float] = (1, 1.6, 0.8)
     glass: float | None = None
     weight_alone: float | None = None
-    shares: tuple[float, float] = (0.5, 0.3)
-    shares_likeliest: tuple[float, float] = (0.2, 0.2)
+    shares: tuple[float, float, float] = (0.5, 0.3, 1.0)
+    shares_likeliest: tuple[float, float, float] = (0.35, 0.09, 1.7)
 
 
 KINDS: dict[str, Kind] = {
@@ -458,9 +459,9 @@ KINDS: dict[str, Kind] = {
         kernel_family="gaussian",
         sparse=(2, 0.6, 0.8),
         weight_alone=0.4,
-        shares=(0.6, 0.3),
+        shares=(0.6, 0.3, 1.0),
     ),
-    "astronomy": Kind(noise="poisson", kernel_family="moffat", own_error=0.02, shares=(0.1, 0.1)),
+    "astronomy": Kind(noise="poisson", kernel_family="moffat", own_error=0.02, shares=(0.1, 0.1, 1.0)),
 }
 
 _BALANCED = Preset(
@@ -471,7 +472,7 @@ _BALANCED = Preset(
     prefit_steps={"sparse": 30, "extreme": 30, "std": 30, "dip": 30},
     bound_steps=0,
     ssim_steps=0,
-    profile_steps=640,
+    profile_steps=600,
     search_steps=240,
     polish_steps=28,
     image_rate=5e-3,
@@ -480,9 +481,15 @@ _BALANCED = Preset(
     centre_weight=1e-2,
 )
 PRESETS: dict[str, Preset] = {
-    "fast": dataclasses.replace(_BALANCED, profile_steps=120, search_steps=150, ridge=3e-4),
+    "fast": dataclasses.replace(
+        _BALANCED,
+        prefit_steps=dict.fromkeys(_BALANCED.prefit_steps, 10),
+        profile_steps=100,
+        search_steps=150,
+        ridge=3e-4,
+    ),
     "balanced": _BALANCED,
-    "best": dataclasses.replace(_BALANCED, profile_steps=800, starts=5),
+    "best": dataclasses.replace(_BALANCED, starts=5),
     "paper": Preset(
         channels=128,
         skip_channels=16,

@@ -69,7 +69,7 @@ class Plan(NamedTuple):
     centre_weight: float
     ridge: float
     sparse: Sparse  # what the polish takes for sparse
-    shares: tuple[float, float]  # of posterior and second opinion in the variance told
+    shares: tuple[float, float, float]  # of posterior, second opinion and kernel in the variance told
     hold_kernel: bool
     image_rate: float
     kernel_rate: float
@@ -147,7 +147,7 @@ class Program(nn.Module):
         self.centre_weight: float = plan.centre_weight
         self.ridge: float = plan.ridge
         self.sparse: tuple[int, float, float] = (*plan.sparse,)
-        self.shares: tuple[float, float] = plan.shares
+        self.shares: tuple[float, float, float] = plan.shares
         self.hold_kernel: bool = plan.hold_kernel
         self.rates: tuple[float, float] = (plan.image_rate, plan.kernel_rate)
         self.cosine: bool = plan.cosine
