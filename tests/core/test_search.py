@@ -110,6 +110,20 @@ def test_an_image_is_moved_to_where_its_kernel_is(scene, down: float, right: flo
     assert left < 1.2 * least + 0.004
 
 
+def test_a_kernel_that_is_wrong_by_far_does_not_set_the_scale(scene) -> None:
+    """Through a kernel far too wide the latent image seems to have much steeper edges than it has."""
+    y = scene[1]
+    flat = torch.full((9, 11), 1 / 99)
+    scales = {}
+    for name, fitted, largest in (("found", stroke(), 1.3), ("flat", flat, 1.3), ("unbounded", flat, 99.0)):
+        found = search.KernelSearch([1, 102, 108], 9, 11, 30, 0.7)
+        found.largest_scale = largest
+        found.prepare(0, F.pad(y, [5, 5, 4, 4]), fitted, y, torch.ones_like(y), torch.tensor(9e-6), y.std())
+        scales[name] = float(found.scale / y.std())
+    assert scales["found"] < 1.3 == pytest.approx(scales["flat"])
+    assert scales["unbounded"] > 1.5
+
+
 def test_steps_go_down_in_energy(scene) -> None:
     y = scene[1]
     found = search.KernelSearch([1, 102, 108], 9, 11, 30, 0.7)

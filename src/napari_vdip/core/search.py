@@ -330,6 +330,9 @@ class KernelSearch(nn.Module):
         self.farthest: float = 64.0
         # Nats a pixel by which a later climb has to be better: none is at rest when its steps are done.
         self.clearly: float = 0.004
+        # Of the prior, in units of the contrast: a fit's kernel that is wrong by far asks for twice that of
+        # the right one, and with so large a scale the search does not leave it.
+        self.largest_scale: float = 1.3
         # Step, what begins then (a climb; 3: the last part; -1: other errors; -2: nothing), and `error`.
         self.marks: list[tuple[int, int, float]] = []
         third = (steps - steps // 5) // 3
@@ -400,9 +403,9 @@ class KernelSearch(nn.Module):
                 self.error.fill_(error)
                 precision = self.precision(weight, noise_var, contrast)
                 if begun >= 0:
-                    self.begin(begun, precision, y)
+                    self.begin(begun, precision, y, contrast)
 
-    def begin(self, climb: int, precision: Tensor, y: Tensor) -> None:
+    def begin(self, climb: int, precision: Tensor, y: Tensor, contrast: Tensor) -> None:
         """Go to the beginning of a climb; the first also finds the prior's scale, with the fit's kernel."""
         kernel = self.fitted
         if climb == 1:
@@ -423,7 +426,8 @@ class KernelSearch(nn.Module):
         self.slope_var.zero_()
         for round_ in range(10 if climb == 0 else 3):
             if climb == 0 and round_ > 3:
-                self.scale.copy_(rescaled(self.latent, self.slope_var, self.scale))
+                scale = rescaled(self.latent, self.slope_var, self.scale)
+                self.scale.copy_(torch.minimum(scale, self.largest_scale * contrast))
             latent, slope_var, _ = expectation(self.latent, self.slope_var, y, precision, both, self.scale)
             self.latent.copy_(latent)
             self.slope_var.copy_(slope_var)
