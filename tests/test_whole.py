@@ -18,7 +18,7 @@ PART = (slice(60, 220), slice(60, 220))
 
 @pytest.mark.slow
 def test_a_real_photograph_is_deblurred(data_folder, tmp_path):
-    """Levin et al., the middle of scene 1, kernel 1: 24.9 dB blurred, 33.2 after `fast`.
+    """Levin et al., the middle of scene 1, kernel 1: 24.9 dB blurred, about 33 after `fast`.
 
     The default preset takes four times as long, and has one dB more: docs/benchmarks/levin.md.
     """
