@@ -481,13 +481,7 @@ _BALANCED = Preset(
     centre_weight=1e-2,
 )
 PRESETS: dict[str, Preset] = {
-    "fast": dataclasses.replace(
-        _BALANCED,
-        prefit_steps=dict.fromkeys(_BALANCED.prefit_steps, 10),
-        profile_steps=100,
-        search_steps=150,
-        ridge=3e-4,
-    ),
+    "fast": dataclasses.replace(_BALANCED, profile_steps=120, search_steps=150, ridge=3e-4),
     "balanced": _BALANCED,
     "best": dataclasses.replace(_BALANCED, starts=5),
     "paper": Preset(

@@ -96,17 +96,17 @@ class TestBeforeRun:
         assert "with 1 thread; " in told(widget, qtbot, "1 thread;")
 
     def test_the_time_follows_the_form_and_the_image(self, viewer, open_dock, qtbot):
-        viewer.add_image(np.ones((512, 512)), name="cells")
+        viewer.add_image(np.ones((600, 600)), name="cells")
         widget = open_dock()
         widget.threads.value = 4
         one = minutes(told(widget, qtbot, "memory"))
         widget.preset.value = "paper"
         assert minutes(widget.outlook.text()) > 30 * one
         widget.preset.value = "balanced"
-        widget.iterations.value = 1556  # twice the preset's steps
+        widget.iterations.value = 1390  # twice the preset's steps
         assert minutes(widget.outlook.text()) == pytest.approx(2 * one, rel=0.2)
         widget.iterations.value = None
-        viewer.add_image(np.ones((10, 512, 512)), name="stack")
+        viewer.add_image(np.ones((10, 600, 600)), name="stack")
         widget.image.value = viewer.layers["stack"]
         assert minutes(widget.outlook.text()) == pytest.approx(10 * one, rel=0.2)
 
