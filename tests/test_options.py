@@ -220,6 +220,7 @@ def test_paper_is_the_published_schedule():
     assert PRESETS["paper"] == Preset(
         channels=128,
         skip_channels=16,
+        outer_channels=0,
         levels=5,
         nonlocal_from=3,
         prefit_steps={"sparse": 500, "extreme": 5, "std": 500, "dip": 500},

@@ -51,10 +51,20 @@ def test_the_image_moves_against_the_kernel(monkeypatch):
     assert here > 0.98
 
 
-@pytest.mark.parametrize("units", [True, False])
-def test_numbers_are_short_where_the_processor_has_units_for_them(monkeypatch, units):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: units, raising=False)
-    assert plan_of(setting(), 1, 64, 64).bfloat16 == units
+@pytest.mark.parametrize(
+    ("units", "short"),
+    [
+        ({"avx512_bf16": True, "avx512_fp16": True, "amx_bf16": True}, True),
+        ({"avx512_bf16": True, "avx512_fp16": False, "amx_bf16": False}, True),
+        ({"avx512_bf16": True, "avx512_fp16": True, "amx_bf16": False}, False),
+        ({"avx512_bf16": False}, False),
+        ({"architecture": "arm"}, False),
+    ],
+    ids=["Intel", "AMD", "Intel without tiles", "older", "ARM"],
+)
+def test_numbers_are_short_where_the_processor_is_faster_with_them(monkeypatch, units, short):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units, raising=False)
+    assert plan_of(setting(), 1, 64, 64).bfloat16 == short
     assert plan_of(setting(precision="bfloat16"), 1, 64, 64).bfloat16
     assert not plan_of(setting(precision="float32"), 1, 64, 64).bfloat16
     assert not plan_of(setting(preset="paper"), 1, 64, 64).bfloat16

@@ -63,6 +63,7 @@ class Network:
             outputs=plan.image_channels,
             channels=plan.channels,
             skip_channels=plan.skip_channels,
+            outer_channels=plan.outer_channels,
             levels=plan.levels,
             nonlocal_from=plan.nonlocal_from,
             with_std=bool(program.by_network),
@@ -90,7 +91,14 @@ class Network:
         p = self.picture
         noise = first_input(torch.tensor(self.seed, dtype=torch.int64), p.canvas_height, p.canvas_width)
         generator = ImageGenerator(
-            3, p.channels, p.skip_channels, p.levels, p.nonlocal_from, p.outputs, p.with_std
+            3,
+            p.channels,
+            p.skip_channels,
+            p.levels,
+            p.nonlocal_from,
+            p.outputs,
+            p.with_std,
+            outer_channels=p.outer_channels,
         )
         with torch.no_grad():
             mean, std = generator(torch.from_numpy(self.theta), noise)

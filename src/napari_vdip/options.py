@@ -211,8 +211,8 @@ class Options:
     )
     precision: Literal["auto", "float32", "bfloat16"] = _option(
         "auto",
-        "Of the numbers inside the image's network. bfloat16: 16 bits, faster where the processor has units "
-        "for them. auto: bfloat16 there, float32 elsewhere, on a GPU and with preset paper.",
+        "Of the numbers inside the image's network. bfloat16: 16 bits, faster on some processors. "
+        "auto: bfloat16 on these, float32 elsewhere, on a GPU and with preset paper.",
         advanced=True,
         group="machine",
     )
@@ -352,6 +352,8 @@ class Preset:
     ----------
     channels, skip_channels : int
         Width of the image generator's main path and of its skip branches.
+    outer_channels : int
+        Width of its main path at full size, see `core.generators.ImageGenerator`; 0: the same.
     levels : int
         Scales of the image generator; a small image gets fewer.
     nonlocal_from : int
@@ -378,6 +380,7 @@ class Preset:
 
     channels: int
     skip_channels: int
+    outer_channels: int
     levels: int
     nonlocal_from: int
     prefit_steps: dict[str, int]
@@ -467,12 +470,13 @@ KINDS: dict[str, Kind] = {
 _BALANCED = Preset(
     channels=32,
     skip_channels=16,
+    outer_channels=16,
     levels=5,
     nonlocal_from=0,
     prefit_steps={"sparse": 30, "extreme": 30, "std": 30, "dip": 30},
     bound_steps=0,
     ssim_steps=0,
-    profile_steps=600,
+    profile_steps=400,
     search_steps=240,
     polish_steps=28,
     image_rate=5e-3,
@@ -481,12 +485,13 @@ _BALANCED = Preset(
     centre_weight=1e-2,
 )
 PRESETS: dict[str, Preset] = {
-    "fast": dataclasses.replace(_BALANCED, profile_steps=120, search_steps=150, ridge=3e-4),
+    "fast": dataclasses.replace(_BALANCED, profile_steps=130, search_steps=150, ridge=3e-4),
     "balanced": _BALANCED,
     "best": dataclasses.replace(_BALANCED, starts=5),
     "paper": Preset(
         channels=128,
         skip_channels=16,
+        outer_channels=0,
         levels=5,
         nonlocal_from=3,
         prefit_steps={"sparse": 500, "extreme": 5, "std": 500, "dip": 500},

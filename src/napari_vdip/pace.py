@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 
     Size = tuple[int, int]
 
-# Seconds for a step and a pixel on four idle processor cores (docs/benchmarks/levin.md, 255 px: 78 ms
-# and 0.49 s a step). Nothing is measured for other devices: no guess for them.
-_FIRST_GUESS = {"fast": 1.2e-6, "balanced": 1.2e-6, "best": 1.2e-6, "paper": 7.5e-6}
+# Seconds for a step and a pixel on four idle processor cores (docs/benchmarks/levin.md, 255 px: 78 ms, less
+# a third since the networks are narrow at full size, and 0.49 s a step). Nothing is measured for other
+# devices: no guess for them.
+_FIRST_GUESS = {"fast": 0.8e-6, "balanced": 0.8e-6, "best": 0.8e-6, "paper": 7.5e-6}
 _GUESSED_CORES = 4
 _PIXELS_A_THREAD = 64 * 64  # with fewer, threads wait for one another for longer than they work
 # Time of a step of the polish, of the search for the likeliest kernel, of another kernel tried at the end,
 # and of a question to the evidence, in steps of a fit (docs/benchmarks/stacks.md, levin.md).
-POLISH_COST = 0.28
-SEARCH_COST = 0.38
-DRAW_COST = 3.3
-_QUESTION = 1.6
+POLISH_COST = 0.4
+SEARCH_COST = 0.57
+DRAW_COST = 5.0
+_QUESTION = 2.4
 # Questions of ten rounds: a kernel of a family on its own, and near its neighbour's, where three rounds do;
 # and about the scale of the prior where no network is fitted. They are asked about so many pixels at most.
 _FAMILY = {"free": 0, "gaussian": 26, "moffat": 35, "pupil": 40}

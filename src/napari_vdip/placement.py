@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -104,6 +104,10 @@ def precision_of(options: Options, device: str) -> Literal["float32", "bfloat16"
 
 
 def _has_bfloat16_units() -> bool:
-    """Whether this processor has units for numbers of 16 bits, for all that torch tells."""
-    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # no public name before torch 2.9
-    return asked is not None and bool(asked())
+    """Whether this processor is faster with numbers of 16 bits, for all that torch tells.
+
+    Intel's, which have units for both kinds of them, gain by tiles only, and without these, as some virtual
+    machines are, take longer (docs/explanation/research.md).
+    """
+    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch has none
+    return bool(able.get("amx_bf16") or (able.get("avx512_bf16") and not able.get("avx512_fp16")))

@@ -140,6 +140,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         bfloat16=precision_of(options, setting.device_name) == "bfloat16",
         channels=preset.channels,
         skip_channels=preset.skip_channels,
+        outer_channels=preset.outer_channels,
         # Reflection needs 2 px at the last scale, and so does the pooling of a non-local block.
         levels=max(1, min(preset.levels, math.floor(math.log2(shorter)) - 1)),
         nonlocal_from=preset.nonlocal_from,
@@ -169,6 +170,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
     return plan._replace(
         channels=1,
         skip_channels=1,
+        outer_channels=0,
         levels=1,
         nonlocal_from=0,
         shares=KINDS[options.kind].shares,

@@ -155,21 +155,23 @@ def conv_norm(inputs, outputs, size, stride=1):
 class Level(nn.Module):
     """One scale: skip branch, deeper branch with all that lies below it, joined."""
 
-    def __init__(self, inputs, channels, skip, below, non_local):
+    def __init__(self, inputs, channels, skip, below, non_local, outer=0):
         super().__init__()
+        skip, deep, out = (outer // 2, outer // 2, outer) if outer else (skip, channels, channels)
+        self.reduce = conv(channels, deep, 1) if outer else nn.Identity()
         self.skip = conv_norm(inputs, skip, 1)
         self.halve = conv_norm(inputs, channels, 3, 2)
         self.non_local = NonLocal(channels) if non_local else nn.Identity()
         self.deeper = conv_norm(channels, channels, 3)
         self.below = below
         self.upsample = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
-        self.join_norm = nn.BatchNorm2d(skip + channels)
-        self.join = conv_norm(skip + channels, channels, 3)
-        self.mix = conv_norm(channels, channels, 1)
+        self.join_norm = nn.BatchNorm2d(skip + deep)
+        self.join = conv_norm(skip + deep, out, 3)
+        self.mix = conv_norm(out, out, 1)
 
     def forward(self, x):
         skip = self.skip(x)
-        deep = self.upsample(self.below(self.deeper(self.non_local(self.halve(x)))))
+        deep = self.upsample(self.reduce(self.below(self.deeper(self.non_local(self.halve(x))))))
         h, w = min(skip.shape[2], deep.shape[2]), min(skip.shape[3], deep.shape[3])
         both = torch.cat([centre(skip, h, w), centre(deep, h, w)], 1)
         return self.mix(self.join(self.join_norm(both)))
@@ -181,16 +183,17 @@ def centre(x, h, w):
 
 
 class ImageGenerator(nn.Module):
-    """The published encoder-decoder, with a bias in every convolution."""
+    """The published encoder-decoder, with a bias in every convolution; `outer`: channels at full size."""
 
-    def __init__(self, inputs, channels, skip, levels, nonlocal_from, outputs):
+    def __init__(self, inputs, channels, skip, levels, nonlocal_from, outputs, outer=0):
         super().__init__()
         net = nn.Identity()
         for i in range(levels, 0, -1):
             non_local = 0 < nonlocal_from <= i
-            net = Level(inputs if i == 1 else channels, channels, skip, net, non_local)
+            ends = (inputs, outer) if i == 1 else (channels, 0)
+            net = Level(ends[0], channels, skip, net, non_local, ends[1])
         self.net = net
-        self.last = conv(channels, 2 * outputs, 1)
+        self.last = conv(outer or channels, 2 * outputs, 1)
 
     def forward(self, noise):
         return torch.sigmoid(self.last(self.net(noise[None])))[0].chunk(2)

@@ -47,9 +47,9 @@ def copy_non_local(ours, weights, plain):
     copy_norm(ours.norm, weights, plain.norm)
 
 
-def plain_twin(ours, theta, inputs, channels, skip, levels, nonlocal_from, outputs):
+def plain_twin(ours, theta, *shape, outer=0):
     """Build the plain network from the method's table, with the weights of ours."""
-    twin = naive.ImageGenerator(inputs, channels, skip, levels, nonlocal_from, outputs).double().train()
+    twin = naive.ImageGenerator(*shape, outer).double().train()
     weights = cut(theta, ours.sizes, ours.shapes)
     level = twin.net
     for down, up in zip(ours.downs, reversed(ours.ups), strict=True):
@@ -57,6 +57,8 @@ def plain_twin(ours, theta, inputs, channels, skip, levels, nonlocal_from, outpu
         copy_block(down.conv, down.conv_norm, weights, level.deeper)
         for block in down.non_local:
             copy_non_local(block, weights, level.non_local)
+        for reduce in up.reduce:
+            copy_conv(reduce, weights, level.reduce)
         copy_block(up.skip, up.skip_norm, weights, level.skip)
         copy_norm(up.join_norm, weights, level.join_norm)
         copy_block(up.conv, up.conv_norm, weights, level.join)
@@ -70,14 +72,14 @@ def plain_twin(ours, theta, inputs, channels, skip, levels, nonlocal_from, outpu
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize(("outputs", "nonlocal_from"), [(1, 2), (3, 0), (1, 3)])
-def test_image_generator_equals_the_plain_one(size, outputs, nonlocal_from):
+@pytest.mark.parametrize(("outputs", "nonlocal_from", "outer"), [(1, 2, 0), (3, 0, 4), (1, 3, 0)])
+def test_image_generator_equals_the_plain_one(size, outputs, nonlocal_from, outer):
     shape = (3, 6, 4, 3, nonlocal_from, outputs)  # inputs, channels, skip, levels, non-local from, c
-    ours = ImageGenerator(*shape, with_std=True)
+    ours = ImageGenerator(*shape, with_std=True, outer_channels=outer)
     theta = normal(ours.count, scale=0.5)
     x = noise(3, *size)
     mean, std = ours(theta, x)
-    plain_mean, plain_std = plain_twin(ours, theta, *shape)(x)
+    plain_mean, plain_std = plain_twin(ours, theta, *shape, outer=outer)(x)
     assert mean.shape == (outputs, *size)
     torch.testing.assert_close(mean, plain_mean)
     torch.testing.assert_close(std, plain_std)

@@ -21,6 +21,7 @@ PLAN = Plan(
     bfloat16=False,
     channels=4,
     skip_channels=2,
+    outer_channels=0,
     levels=2,
     nonlocal_from=2,
     prior="sparse",
@@ -40,7 +41,7 @@ PLAN = Plan(
     profile=0,
     polish=0,
 )
-PROFILE = PLAN._replace(bound=0, ssim=0, profile=10, cosine=True, centre_weight=0.01)
+PROFILE = PLAN._replace(outer_channels=2, bound=0, ssim=0, profile=10, cosine=True, centre_weight=0.01)
 POLISH = PROFILE._replace(profile=2, polish=8)
 
 

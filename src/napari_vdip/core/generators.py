@@ -125,10 +125,16 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Way back: the deeper branch doubled, joined with the skip branch and mixed."""
+    """Way back: the deeper branch doubled, joined with the skip branch and mixed.
 
-    def __init__(self, layout: Layout, inputs: int, skip: int, deeper: int, channels: int):
+    `doubled`: channels to which the deeper branch is reduced before it is doubled.
+    """
+
+    def __init__(self, layout: Layout, inputs: int, skip: int, deeper: int, doubled: int, channels: int):
         super().__init__()
+        # A list of none or one, as in `Down`.
+        self.reduce = nn.ModuleList([Conv(layout, deeper, doubled, 1)] if doubled < deeper else [])
+        deeper = min(deeper, doubled)
         self.skip = Conv(layout, inputs, skip, 1)
         self.skip_norm = Norm(layout, skip)
         self.join_norm = Norm(layout, skip + deeper, activate=False)
@@ -140,6 +146,8 @@ class Up(nn.Module):
     def forward(self, weights: list[Tensor], x: Tensor, deep: Tensor) -> Tensor:
         """X (1, inputs, h, w) and deep (1, deeper, ceil(h/2), ceil(w/2)) -> (1, channels, h, w)."""
         skip = self.skip_norm(weights, self.skip(weights, x))
+        for reduce in self.reduce:
+            deep = reduce(weights, deep)
         deep = F.interpolate(deep, scale_factor=[2.0, 2.0], mode="bilinear", align_corners=False)
         # Doubling a rounded-up half exceeds by at most one row and column, the last. As a negative
         # padding: the gradient of a slice loses the order of the channels in memory.
@@ -167,6 +175,9 @@ class ImageGenerator(nn.Module):
     bfloat16 : bool
         Whether convolutions and norms work on numbers of 16 bits. Weights, their gradients, the norms'
         statistics and the last layer keep their precision.
+    outer_channels : int
+        Channels of the main path at full size, where most of the time goes; the skip branch and what comes
+        from below have half as many there. 0: as at the other scales.
     """
 
     def __init__(
@@ -179,6 +190,7 @@ class ImageGenerator(nn.Module):
         outputs: int,
         with_std: bool,
         bfloat16: bool = False,
+        outer_channels: int = 0,
     ):
         super().__init__()
         self.short: bool = bfloat16
@@ -188,12 +200,14 @@ class ImageGenerator(nn.Module):
             [Down(layout, ins[i], channels, 0 < nonlocal_from <= i + 1) for i in range(levels)]
         )
         # Deepest first: the order in which they run.
-        self.ups = nn.ModuleList(
-            [Up(layout, ins[i], skip, channels, channels) for i in reversed(range(levels))]
-        )
-        self.mean = Conv(layout, channels, outputs, 1, bias=True)
+        ups = [Up(layout, ins[i], skip, channels, channels, channels) for i in reversed(range(1, levels))]
+        outer = outer_channels or channels
+        half = outer_channels // 2
+        ups += [Up(layout, inputs, half or skip, channels, half or channels, outer)]
+        self.ups = nn.ModuleList(ups)
+        self.mean = Conv(layout, outer, outputs, 1, bias=True)
         # A list of none or one, as in `Down`.
-        self.std = nn.ModuleList([Conv(layout, channels, outputs, 1, bias=True)] if with_std else [])
+        self.std = nn.ModuleList([Conv(layout, outer, outputs, 1, bias=True)] if with_std else [])
         self.shapes: list[list[int]] = layout.shapes
         self.sizes: list[int] = layout.sizes()
         self.start: list[tuple[float, float]] = layout.start

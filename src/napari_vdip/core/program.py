@@ -61,6 +61,7 @@ class Plan(NamedTuple):
     bfloat16: bool
     channels: int
     skip_channels: int
+    outer_channels: int
     levels: int
     nonlocal_from: int
     prior: str  # "sparse", "extreme" or "none"
@@ -173,6 +174,7 @@ class Program(nn.Module):
             c,
             self.by_network,
             plan.bfloat16,
+            plan.outer_channels,
         )
         self.kernel_generator = KernelGenerator(200, 1000, plan.kernel_height, plan.kernel_width)
         self.search = KernelSearch(canvas, plan.kernel_height, plan.kernel_width, plan.search, plan.glass)

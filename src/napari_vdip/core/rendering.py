@@ -26,6 +26,7 @@ class Picture(NamedTuple):
     outputs: int
     channels: int
     skip_channels: int
+    outer_channels: int
     levels: int
     nonlocal_from: int
     with_std: bool
@@ -63,7 +64,14 @@ class Rendering(nn.Module):
         super().__init__()
         p = picture
         self.generator = ImageGenerator(
-            3, p.channels, p.skip_channels, p.levels, p.nonlocal_from, p.outputs, p.with_std
+            3,
+            p.channels,
+            p.skip_channels,
+            p.levels,
+            p.nonlocal_from,
+            p.outputs,
+            p.with_std,
+            outer_channels=p.outer_channels,
         )
         image = [p.outputs, p.height, p.width]
         shapes = [
