@@ -244,7 +244,7 @@ def _module_of(note: dict[str, Any], path: Path) -> Rendering:
         elif kind is bool:
             sound = isinstance(value, bool)
         else:
-            least = 0 if name in ("nonlocal_from", "top", "left") else 1
+            least = 0 if name in ("outer_channels", "nonlocal_from", "top", "left") else 1
             sound = type(value) is int and least <= value <= (_MOST.get(name) or most)
         if not sound:
             raise InvalidInput(f"{path} is damaged or made up: its description says {name}={value!r}")

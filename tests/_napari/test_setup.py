@@ -91,22 +91,22 @@ class TestBeforeRun:
         text = told(widget, qtbot, "memory")
         assert text.startswith("One image of 255 x 255 px.\n")
         assert text.endswith("on the processor with 4 threads; 4.0 GiB of memory free.")
-        assert minutes(text) == pytest.approx(64 / 60, rel=0.3)  # docs/benchmarks/levin.md
+        assert minutes(text) == pytest.approx(32 / 60, rel=0.3)  # tests/test_pace.py
         widget.threads.value = 1
         assert "with 1 thread; " in told(widget, qtbot, "1 thread;")
 
     def test_the_time_follows_the_form_and_the_image(self, viewer, open_dock, qtbot):
-        viewer.add_image(np.ones((600, 600)), name="cells")
+        viewer.add_image(np.ones((800, 800)), name="cells")
         widget = open_dock()
         widget.threads.value = 4
         one = minutes(told(widget, qtbot, "memory"))
         widget.preset.value = "paper"
         assert minutes(widget.outlook.text()) > 30 * one
         widget.preset.value = "balanced"
-        widget.iterations.value = 1390  # twice the preset's steps
+        widget.iterations.value = 906  # twice the preset's steps, with what comes before and after
         assert minutes(widget.outlook.text()) == pytest.approx(2 * one, rel=0.2)
         widget.iterations.value = None
-        viewer.add_image(np.ones((10, 600, 600)), name="stack")
+        viewer.add_image(np.ones((10, 800, 800)), name="stack")
         widget.image.value = viewer.layers["stack"]
         assert minutes(widget.outlook.text()) == pytest.approx(10 * one, rel=0.2)
 

@@ -41,7 +41,7 @@ PLAN = Plan(
     profile=0,
     polish=0,
 )
-PROFILE = PLAN._replace(outer_channels=2, bound=0, ssim=0, profile=10, cosine=True, centre_weight=0.01)
+PROFILE = PLAN._replace(bound=0, ssim=0, profile=10, cosine=True, centre_weight=0.01)
 POLISH = PROFILE._replace(profile=2, polish=8)
 
 
@@ -80,6 +80,7 @@ EVERY_WAY = pytest.mark.parametrize(
         POLISH._replace(search=6, polish=2),
         POLISH._replace(search=6, polish=2, image_channels=3),
         PROFILE._replace(bfloat16=True, channels=16, skip_channels=16),
+        PROFILE._replace(outer_channels=2),
     ],
     ids=[
         "sparse",
@@ -94,6 +95,7 @@ EVERY_WAY = pytest.mark.parametrize(
         "search",
         "search rgb",
         "bfloat16",
+        "narrow",
     ],
 )
 
