@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from napari_vdip import modelfile
-from napari_vdip.core.generators import ImageGenerator, first_input
-from napari_vdip.core.rendering import Picture
+from napari_vdip.core.generators import first_input
+from napari_vdip.core.rendering import Picture, generator_of
 
 if TYPE_CHECKING:
     import os
@@ -90,16 +90,7 @@ class Network:
         """Write the model of a result, see `Result.save_model`."""
         p = self.picture
         noise = first_input(torch.tensor(self.seed, dtype=torch.int64), p.canvas_height, p.canvas_width)
-        generator = ImageGenerator(
-            3,
-            p.channels,
-            p.skip_channels,
-            p.levels,
-            p.nonlocal_from,
-            p.outputs,
-            p.with_std,
-            outer_channels=p.outer_channels,
-        )
+        generator = generator_of(p)
         with torch.no_grad():
             mean, std = generator(torch.from_numpy(self.theta), noise)
         rows, columns = slice(p.top, p.top + p.height), slice(p.left, p.left + p.width)

@@ -43,6 +43,13 @@ class Picture(NamedTuple):
     offset: float
 
 
+def generator_of(picture: Picture) -> ImageGenerator:
+    """Build the network that a picture tells of."""
+    p = picture
+    sizes = (p.channels, p.skip_channels, p.levels, p.nonlocal_from, p.outputs, p.with_std)
+    return ImageGenerator(3, *sizes, outer_channels=p.outer_channels)
+
+
 class Rendering(nn.Module):
     """Image and standard deviation of a fit.
 
@@ -63,16 +70,7 @@ class Rendering(nn.Module):
     def __init__(self, picture: Picture) -> None:
         super().__init__()
         p = picture
-        self.generator = ImageGenerator(
-            3,
-            p.channels,
-            p.skip_channels,
-            p.levels,
-            p.nonlocal_from,
-            p.outputs,
-            p.with_std,
-            outer_channels=p.outer_channels,
-        )
+        self.generator = generator_of(p)
         image = [p.outputs, p.height, p.width]
         shapes = [
             [self.generator.count],
