@@ -96,6 +96,21 @@ def test_a_model_gives_its_result_back(shape, given_options, tmp_path):
     assert model.result.report == json.loads(json.dumps(result.report))
 
 
+def test_a_model_of_the_first_version_is_read(tmp_path):
+    """Whose network was as wide at full size as elsewhere, as that of `paper` is, and did not say so."""
+    result = deblur(RANDOM.random((40, 48)), **QUICK | {"preset": "paper", "iterations": 2})
+    result.save_model(tmp_path / "model.pt")
+
+    def aged(data):
+        note = json.loads(data)
+        assert note["picture"].pop("outer_channels") == 0
+        return json.dumps(note | {"version": 1}).encode()
+
+    old = tmp_path / "old.pt"
+    old.write_bytes(changed(tmp_path / "model.pt", "napari_vdip.json", aged))
+    same(modelfile.load(old).result, result)
+
+
 def test_the_network_is_in_the_file_and_is_not_the_whole_result(grey, archive):
     """The generator with its own input is close to the image; the polish made the rest."""
     loaded = compile.load(str(archive))
@@ -295,7 +310,7 @@ def forged(**changes):
     ("changes", "told"),
     [
         ({"format": "somebody's"}, "of another program"),
-        ({"version": 2}, "version 2 of the format.*update napari-vdip"),
+        ({"version": 3}, "version 3 of the format.*update napari-vdip"),
         ({"canvas_height": 10**9}, "canvas_height=1000000000"),
         ({"canvas_height": 100_000}, "sizes in its description do not fit"),
         ({"levels": 10**6}, "levels=1000000"),

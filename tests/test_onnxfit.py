@@ -170,13 +170,14 @@ def test_a_step_from_the_same_state_is_the_same(plan):
     assert there.program.done == here.program.done == 6
 
 
-def test_fifty_steps_in_float64_agree():
+@pytest.mark.parametrize("outer", [0, 2, 16])
+def test_fifty_steps_in_float64_agree(outer):
     """The graph itself, by the evaluator of the package onnx: providers have no convolution in float64."""
     from onnx.reference import ReferenceEvaluator
 
     from napari_vdip.onnxfit.graph import model_of
 
-    plan = PLAN._replace(prefit=0, profile=60)
+    plan = PLAN._replace(prefit=0, profile=60, outer_channels=outer)
     program = begin(OnnxRunner(plan, HERE)).program.double()
     model = model_of(trace(plan, 3, torch.float64))
     names = [item.name for item in model.graph.input]

@@ -108,7 +108,7 @@ def test_before_any_run_the_guess_grows_with_pixels_and_with_fewer_threads():
     def guess(shape, **options):
         return pace.estimate(shape, Options(**options), "cpu", {})
 
-    # docs/benchmarks/levin.md: 64 s of 868 steps, a third of which are cheaper now, and 400 in place of 750
+    # docs/benchmarks/levin.md: 64 s of 868 steps; each costs a third less now, and 400 are left of 750
     assert guess((255, 255), threads=4) == pytest.approx(32, rel=0.1)
     assert guess((255, 255), threads=4, preset="paper") == pytest.approx(2692, rel=0.1)
     assert guess((510, 255), threads=4) == pytest.approx(2 * guess((255, 255), threads=4))

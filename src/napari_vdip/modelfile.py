@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 FORMATS = (".pt", ".onnx")
 _MARK = "napari-vdip model"
-_VERSION = 1
+_VERSION = 2
+_READ = (1, 2)  # versions that can be read
 _NOTE = "napari_vdip.json"  # in an archive; of a graph, the key of its metadata
 _METHODS = ("part", "kernel", "generate")
 _OUTPUTS = ("image", "uncertainty")
@@ -235,7 +236,7 @@ def _module_of(note: dict[str, Any], path: Path) -> Rendering:
     InvalidInput
         If it tells sizes that cannot be: a number larger than the file would only eat memory.
     """
-    given = note["picture"]
+    given = {"outer_channels": 0} | note["picture"]  # version 1 knows no other
     most = path.stat().st_size
     for name, kind in get_type_hints(Picture).items():
         value = given[name]
@@ -265,7 +266,7 @@ def _checked(told: bytes | str, path: Path) -> dict[str, Any]:
     note = json.loads(told)
     if not isinstance(note, dict) or note.get("format") != _MARK:
         raise InvalidInput(f"{path} is of another program; expected a file that `save_model` wrote")
-    if note.get("version") != _VERSION:
+    if note.get("version") not in _READ:
         raise InvalidInput(
             f"{path} has version {note.get('version')} of the format; this program reads version {_VERSION}: "
             "update napari-vdip"

@@ -99,11 +99,11 @@ def precision_of(options: Options, device: str) -> Literal["float32", "bfloat16"
     """Precision of the numbers inside the image's network on a device, as `device_named` names it."""
     if options.precision != "auto":
         return options.precision
-    short = PRESETS[options.preset].bfloat16 and device == "cpu" and _has_bfloat16_units()
+    short = PRESETS[options.preset].bfloat16 and device == "cpu" and _faster_in_bfloat16()
     return "bfloat16" if short else "float32"
 
 
-def _has_bfloat16_units() -> bool:
+def _faster_in_bfloat16() -> bool:
     """Whether this processor is faster with numbers of 16 bits, for all that torch tells.
 
     Intel's, which have units for both kinds of them, gain by tiles only, and without these, as some virtual
