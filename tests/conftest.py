@@ -42,7 +42,8 @@ def _small() -> Iterator[None]:
     question = Evidence.__call__
     with pytest.MonkeyPatch.context() as patch:
         for name, preset in list(PRESETS.items()):
-            few = {"prefit_steps": dict.fromkeys(preset.prefit_steps, 2), "search_steps": 0, "levels": 3}
+            few = {"prefit_steps": dict.fromkeys(preset.prefit_steps, 2), "levels": 3}
+            few |= {"climb_steps": 0, "last_climb_steps": 0}
             small = dataclasses.replace(preset, channels=8, skip_channels=4, outer_channels=4, **few)
             patch.setitem(PRESETS, name, small)
         patch.setattr(Evidence, "__call__", lambda self, kernel, rounds=1: question(self, kernel, 1))

@@ -46,10 +46,10 @@ def blurred(size=SIZE):
 
 def program(preset, done, device, seed=0):
     """Program of a preset, at a stage or a few steps before it; only that of ``searched`` has a search."""
-    search, preset = (120, "fast") if preset == "searched" else (0, preset)
+    climb, preset = (60, "fast") if preset == "searched" else (0, preset)
     options = Options(preset=preset, precision="float32")
     setting = solve.Setting(options, torch.device("cpu"), "off", (K, K), "", None)
-    made = Program(solve.plan_of(setting, 1, SIZE, SIZE)._replace(search=search)).to(device)
+    made = Program(solve.plan_of(setting, 1, SIZE, SIZE)._replace(climb=climb, last_climb=climb)).to(device)
     image = torch.tensor(blurred()[1] / 1100.0)[None]
     values = (
         image,
@@ -69,13 +69,23 @@ STAGES = pytest.mark.parametrize(
     [
         ("fast", 0),
         ("fast", 60),
-        ("searched", 150),
-        ("fast", 148),
+        ("searched", 160),
+        ("searched", 220),
+        ("fast", 160),
         ("paper", 0),
         ("paper", 600),
         ("paper", 2600),
     ],
-    ids=["pre-fit", "fit", "search", "polish", "published pre-fit", "published bound", "published SSIM"],
+    ids=[
+        "pre-fit",
+        "fit",
+        "climbs",
+        "last climb",
+        "polish",
+        "published pre-fit",
+        "published bound",
+        "published SSIM",
+    ],
 )
 
 
@@ -94,7 +104,7 @@ def test_a_step_is_that_of_the_processor(preset, done):
 
 
 def test_the_polish_is_that_of_the_processor():
-    here, there = (program("fast", 148, device) for device in ("cpu", GPU))
+    here, there = (program("fast", 160, device) for device in ("cpu", GPU))
     EagerRunner(here).run(2)
     for name, value in here.state_dict().items():
         there.state_dict()[name].copy_(value)

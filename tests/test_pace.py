@@ -47,19 +47,21 @@ def test_the_search_for_the_likeliest_kernel_takes_its_time():
     told = {"steps": pace.steps_of(options), "options": {"iterations": None}}
     speeds = pace.measured(result_of((100, 100), **told))
     assert pace.estimate((100, 100), options, "cpu", speeds) == pytest.approx(10)
-    search = pace.search_of(options)
-    assert pace.steps_of(options) == 30 + PRESETS["fast"].iterations + search
-    assert search == PRESETS["fast"].search_steps > 0
+    climbs, climb = pace.climbs_of(options)
+    assert pace.steps_of(options) == 30 + PRESETS["fast"].iterations + climbs + climb
+    assert climbs == PRESETS["fast"].climb_steps > 0
+    assert climb == PRESETS["fast"].last_climb_steps > 0
     # The same fit of a kernel that is held has no search.
     held = Options(preset="fast", threads=2, kernel=np.ones((5, 5)), kernel_draws=0)
-    share = search * pace.SEARCH_COST / (pace.steps_of(held) + search * pace.SEARCH_COST)
+    search = climbs * pace.CLIMBS_COST + climb * pace.CLIMB_COST
+    share = search / (pace.steps_of(held) + search)
     assert pace.estimate((100, 100), held, "cpu", speeds) == pytest.approx(10 * (1 - share))
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        {"iterations": 119},
+        {"iterations": 78},
         {"preset": "paper"},
         {"method": "dip"},
         {"kind": "astronomy"},
@@ -69,8 +71,8 @@ def test_the_search_for_the_likeliest_kernel_takes_its_time():
     ids=str,
 )
 def test_others_are_not_searched(options):
-    assert pace.search_of(Options(**{"preset": "fast"} | options)) == 0
-    assert pace.search_of(Options(preset="fast", kernel=np.ones((5, 5)), kernel_fixed=False)) > 0
+    assert pace.climbs_of(Options(**{"preset": "fast"} | options)) == (0, 0)
+    assert pace.climbs_of(Options(preset="fast", kernel=np.ones((5, 5)), kernel_fixed=False)) == (40, 30)
 
 
 def test_the_other_kernels_at_the_end_take_their_time():

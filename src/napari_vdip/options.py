@@ -360,10 +360,10 @@ class Preset:
         First scale (from 1) with a non-local block; 0: none.
     prefit_steps : dict
         Most steps of the pre-fit for each method.
-    bound_steps, ssim_steps, profile_steps, search_steps, polish_steps : int
+    bound_steps, ssim_steps, profile_steps, climb_steps, last_climb_steps, polish_steps : int
         Steps with the published bound (one sample a step), with the published ``1 - SSIM``, with
-        the profile objective, of the search for the likeliest kernel, and with the convex problems for the
-        image, and the kernel where it was not searched, at the end.
+        the profile objective, of three climbs to the likeliest kernel, of the one that is taken, and with the
+        convex problems for the image, and the kernel where it was not searched, at the end.
     image_rate, kernel_rate : float
         Adam's rates.
     decay : {"halving", "cosine"}
@@ -387,7 +387,8 @@ class Preset:
     bound_steps: int
     ssim_steps: int
     profile_steps: int
-    search_steps: int
+    climb_steps: int
+    last_climb_steps: int
     polish_steps: int
     image_rate: float
     kernel_rate: float
@@ -477,7 +478,8 @@ _BALANCED = Preset(
     bound_steps=0,
     ssim_steps=0,
     profile_steps=400,
-    search_steps=240,
+    climb_steps=64,
+    last_climb_steps=48,
     polish_steps=28,
     image_rate=5e-3,
     kernel_rate=1e-3,
@@ -485,7 +487,9 @@ _BALANCED = Preset(
     centre_weight=1e-2,
 )
 PRESETS: dict[str, Preset] = {
-    "fast": dataclasses.replace(_BALANCED, profile_steps=130, search_steps=150, ridge=3e-4),
+    "fast": dataclasses.replace(
+        _BALANCED, profile_steps=130, climb_steps=40, last_climb_steps=30, ridge=3e-4
+    ),
     "balanced": _BALANCED,
     "best": dataclasses.replace(_BALANCED, starts=5),
     "paper": Preset(
@@ -498,7 +502,8 @@ PRESETS: dict[str, Preset] = {
         bound_steps=2000,
         ssim_steps=3000,
         profile_steps=0,
-        search_steps=0,
+        climb_steps=0,
+        last_climb_steps=0,
         polish_steps=0,
         image_rate=1e-2,
         kernel_rate=1e-4,

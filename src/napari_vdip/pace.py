@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 _FIRST_GUESS = {"fast": 0.8e-6, "balanced": 0.8e-6, "best": 0.8e-6, "paper": 7.5e-6}
 _GUESSED_CORES = 4
 _PIXELS_A_THREAD = 64 * 64  # with fewer, threads wait for one another for longer than they work
-# Time of a step of the polish, of the search for the likeliest kernel, of another kernel tried at the end,
-# and of a question to the evidence, in steps of a fit (docs/benchmarks/stacks.md, levin.md).
+# Time of a step of the polish, of three climbs to the likeliest kernel, of one, of another kernel tried at
+# the end, and of a question to the evidence, in steps of a fit (docs/benchmarks/stacks.md, levin.md).
 POLISH_COST = 0.4
-SEARCH_COST = 0.57
+CLIMBS_COST = 1.0
+CLIMB_COST = 0.42
 DRAW_COST = 5.0
 _QUESTION = 2.4
 # Questions of ten rounds: a kernel of a family on its own, and near its neighbour's, where three rounds do;
@@ -79,22 +80,25 @@ def steps_of(options: Options) -> int:
     """Count the steps for one image: of all starts, pre-fit, search and polish included."""
     preset = PRESETS[options.preset]
     prefit, total, polish = preset.schedule(options.iterations, options.method_used)
-    return (prefit + total + search_of(options)) * (preset.starts if polish > 0 else 1)
+    return (prefit + total + sum(climbs_of(options))) * (preset.starts if polish > 0 else 1)
 
 
-def search_of(options: Options) -> int:
-    """Count the steps of the search for the likeliest kernel: a shorter run than it has none."""
+def climbs_of(options: Options) -> tuple[int, int]:
+    """Count the steps of three climbs to the likeliest kernel, and of the last one; none in a short run."""
     preset, kind = PRESETS[options.preset], KINDS[options.kind]
     held = options.kernel is not None and options.kernel_fixed
     if held or options.family_used != "free" or kind.glass is None or not options.polishes:
-        return 0
-    short = options.iterations is not None and options.iterations < preset.search_steps
-    return 0 if short else preset.search_steps
+        return 0, 0
+    if options.iterations is not None and options.iterations < preset.iterations // 2:
+        return 0, 0
+    return preset.climb_steps, preset.last_climb_steps
 
 
 def _weighed(options: Options) -> float:
-    """Count the steps of `steps_of`, those of the search by what they cost."""
-    return steps_of(options) - (1 - SEARCH_COST) * search_of(options) * PRESETS[options.preset].starts
+    """Count the steps of `steps_of`, those of the climbs by what they cost."""
+    climbs, climb = climbs_of(options)
+    more = (CLIMBS_COST - 1) * climbs + (CLIMB_COST - 1) * climb
+    return steps_of(options) + more * PRESETS[options.preset].starts
 
 
 def draws_of(options: Options) -> int:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float32]
 
-STAGES = ("pre-fit", "bound", "SSIM", "fit", "polish", "polish", "kernel")
+STAGES = ("pre-fit", "bound", "SSIM", "fit", "polish", "polish", "kernel", "kernel")
 # As often as a result is read out and shown: more often would only cost time.
 _CHUNK_SECONDS = 0.5
 # From this kernel size on the FFT is the faster way, most of all backwards (docs/benchmarks/levin.md).
@@ -128,7 +128,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
     bound, gap = round(share * preset.bound_steps), round(share * preset.ssim_steps)
     if preset.profile_steps == 0:
         gap = total - bound
-    search = pace.search_of(options)
+    climb, last_climb = pace.climbs_of(options)
     shorter = min(height + kernel_height, width + kernel_width) - 1
     plan = Plan(
         image_channels=channels,
@@ -150,7 +150,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         centre_weight=preset.centre_weight,
         ridge=preset.ridge,
         sparse=Sparse(*KINDS[options.kind].sparse),
-        shares=KINDS[options.kind].shares_likeliest if search > 0 else KINDS[options.kind].shares,
+        shares=KINDS[options.kind].shares_likeliest if climb > 0 else KINDS[options.kind].shares,
         hold_kernel=setting.kernel is not None and (options.kernel_fixed or options.family_used != "free"),
         image_rate=preset.image_rate,
         kernel_rate=preset.kernel_rate,
@@ -160,7 +160,8 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         ssim=gap,
         profile=total - bound - gap - polish,
         polish=polish,
-        search=search,
+        climb=climb,
+        last_climb=last_climb,
         glass=KINDS[options.kind].glass or 1.0,
     )
     if setting.near is None:
@@ -180,7 +181,8 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         bound=0,
         ssim=0,
         profile=0,
-        search=0,
+        climb=0,
+        last_climb=0,
         polish=polish_steps(options),
     )
 

@@ -38,8 +38,9 @@ def test_profile_and_step_time():
         assert f"| {group}" in told
     told = script("step_time.py", *words, "--steps", 1)
     fast = PRESETS["fast"]
-    planned = {"fit": fast.profile_steps, "kernel": fast.search_steps, "polish": fast.polish_steps}
-    assert all(f"{name}: {count} steps of" in told for name, count in planned.items())
+    planned = [("fit", fast.profile_steps), ("kernel", fast.climb_steps), ("kernel", fast.last_climb_steps)]
+    planned += [("pre-fit", 30), ("polish", fast.polish_steps)]
+    assert all(f"{name}: {count} steps of" in told for name, count in planned)
 
 
 def test_a_soak_of_few_fits():

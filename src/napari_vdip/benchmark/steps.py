@@ -87,11 +87,10 @@ def warm_stages(
     device, way, place = placed(options)
     setting = Setting(options, device, way, kernel_size, "given", None, place=place)
     plan = plan_of(setting, 1, *shape)
-    counts = {
-        name: getattr(plan, name) for name in ("prefit", "bound", "ssim", "profile", "search", "polish")
-    }
+    names = ("prefit", "bound", "ssim", "profile", "climb", "last_climb", "polish")
+    counts = {name: getattr(plan, name) for name in names}
     warm = _WARM_UP_CUDA if device.type == "cuda" else _WARM_UP
-    titles = dict(zip(counts, (*STAGES[:4], STAGES[6], STAGES[4]), strict=True))
+    titles = dict(zip(counts, (*STAGES[:4], *STAGES[6:], STAGES[4]), strict=True))
     for name, planned in counts.items():
         if planned == 0:
             continue
@@ -101,7 +100,7 @@ def warm_stages(
         counted: dict[str, Any] = {other: counts[other] if other in later else 0 for other in counts}
         counted[name] = warm + steps
         # After a search the polish holds the kernel.
-        held = plan.hold_kernel or (name == "polish" and plan.search > 0)
+        held = plan.hold_kernel or (name == "polish" and plan.climb > 0)
         loop = loop_of(plan._replace(hold_kernel=held, **counted), setting)
         program = loop.program
         y = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0)).to(device)

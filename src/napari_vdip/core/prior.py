@@ -5,7 +5,7 @@ Of the first order, ``dv`` and ``dh``: edges between flat parts, as in photograp
 difference goes with either, so the number of its entries tells the order.
 
 Shapes: image (c, h, w); dv (c, h - 1, w), dh (c, h, w - 1), dvdv (c, h - 2, w), dhdh (c, h, w - 2), dvdh
-(c, h - 1, w - 1).
+(c, h - 1, w - 1). Several images at once have a first axis more in all of them.
 """
 
 from __future__ import annotations
@@ -30,6 +30,11 @@ class Sparse(NamedTuple):
 
 
 NATURAL = Sparse(1, 1.6, 0.8)  # natural images have exponents of 0.5 to 0.8
+
+
+def total(x: Tensor) -> Tensor:
+    """Sum over each image, (1, 1, 1) or (n, 1, 1, 1)."""
+    return x.sum([-3, -2, -1], keepdim=True)
 
 
 def dv_adjoint(x: Tensor) -> Tensor:
@@ -77,10 +82,11 @@ def expected_squares(x: Tensor, var: Tensor, order: int) -> list[Tensor]:
         Variance of a difference around each pixel.
     order : int
     """
-    down, across = 0.5 * (var[:, 1:] + var[:, :-1]), 0.5 * (var[:, :, 1:] + var[:, :, :-1])
+    down = 0.5 * (var[..., 1:, :] + var[..., :-1, :])
+    across = 0.5 * (var[..., 1:] + var[..., :-1])
     around = [down, across]
     if order == 2:
-        around = [var[:, 1:-1], var[:, :, 1:-1], 0.5 * (down[:, :, 1:] + down[:, :, :-1])]
+        around = [var[..., 1:-1, :], var[..., 1:-1], 0.5 * (down[..., 1:] + down[..., :-1])]
     found: list[Tensor] = []
     for i, difference in enumerate(differences(x, order)):
         found.append(difference.square() + around[i])

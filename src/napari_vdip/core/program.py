@@ -80,7 +80,8 @@ class Plan(NamedTuple):
     ssim: int
     profile: int
     polish: int
-    search: int = 0  # before the polish, which holds the kernel that is found
+    climb: int = 0  # before the polish, which holds the kernel that is found
+    last_climb: int = 0
     glass: float = 0.7  # std in px of the blur that sharp images of this kind have of their own
 
 
@@ -162,7 +163,7 @@ class Program(nn.Module):
         self.ssim: int = plan.ssim
         self.polish: int = plan.polish
         self.fitted: int = plan.prefit + plan.bound + plan.ssim + plan.profile
-        self.steps: int = self.fitted + plan.search + plan.polish
+        self.steps: int = self.fitted + plan.climb + plan.last_climb + plan.polish
         self.done: int = 0
 
         self.image_generator = ImageGenerator(
@@ -177,7 +178,9 @@ class Program(nn.Module):
             plan.outer_channels,
         )
         self.kernel_generator = KernelGenerator(200, 1000, plan.kernel_height, plan.kernel_width)
-        self.search = KernelSearch(canvas, plan.kernel_height, plan.kernel_width, plan.search, plan.glass)
+        self.search = KernelSearch(
+            canvas, plan.kernel_height, plan.kernel_width, plan.climb, plan.last_climb, plan.glass
+        )
 
         # Written by `start`: the data.
         self._zeros("y", [c, rows, columns])
@@ -273,7 +276,10 @@ class Program(nn.Module):
             tensor.zero_()
 
     def stage(self) -> int:
-        """Stage of the next step: 0 pre-fit, 1 bound, 2 SSIM, 3 profile, 6 search, 4 polish, 5 its kernel."""
+        """Stage of the next step.
+
+        0 pre-fit, 1 bound, 2 SSIM, 3 profile, 6 search and 7 its last part, 4 polish and 5 its kernel.
+        """
         if self.done < self.prefit:
             return 0
         if self.done < self.prefit + self.bound:
@@ -282,8 +288,10 @@ class Program(nn.Module):
             return 2
         if self.done < self.fitted:
             return 3
-        if self.done < self.fitted + self.search.steps:
+        if self.done < self.fitted + self.search.climbing:
             return 6
+        if self.done < self.fitted + self.search.steps:
+            return 7
         # Every fifth step of the polish, but not in its last third, is one of the kernel.
         step = self.done - (self.steps - self.polish)
         if not self.hold_kernel and self.search.steps == 0 and step % 5 == 4 and 3 * step < 2 * self.polish:
@@ -332,8 +340,8 @@ class Program(nn.Module):
             self.fit_step(stage)
         else:
             with torch.no_grad():
-                if stage == 6:
-                    self.search_step()
+                if stage >= 6:
+                    self.search_step(3 if stage == 6 else 1)
                 else:
                     self.polish_step(stage)
 
@@ -474,11 +482,11 @@ class Program(nn.Module):
             self.std.copy_(told.sqrt().clamp_max(math.sqrt(self.widest)))
         self.note(before)
 
-    def search_step(self) -> None:
-        """Go a step towards the kernel of greatest evidence, and show how the image looks with it."""
+    def search_step(self, climbs: int) -> None:
+        """Go a step towards the kernel of greatest evidence, and show the first climb's image."""
         before = self.kernel.clone()
-        self.search.step(self.y, self.weight, self.noise_var, self.contrast)
-        self.kernel.copy_(self.search.kernel)
+        self.search.step(self.y, self.weight, self.noise_var, self.contrast, climbs)
+        self.kernel.copy_(self.search.kernel[0, 0])
         self.mean.copy_(self.search.image())
         self.note(before)
 

@@ -9,7 +9,9 @@ Neural Computation 13, 2001; for deblurring Levin et al., "Efficient marginal li
 optimization in blind deconvolution", CVPR 2011). With the image known, the kernel is a least
 squares problem on the simplex.
 
-Shapes: canvas x (c, h, w) = (c, H + Kh - 1, W + Kw - 1), blurred y (c, H, W), kernel (Kh, Kw).
+Shapes: canvas x (c, h, w) = (c, H + Kh - 1, W + Kw - 1), blurred y (c, H, W), kernel (Kh, Kw). `Blur`,
+`improve_image` and `on_simplex` also take several problems of one size at once: a first axis more
+in all of them, and kernels (n, 1, Kh, Kw).
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from napari_vdip.core.prior import (
     expected_squares,
     precisions,
     smoothed,
+    total,
 )
 
 
@@ -42,10 +45,10 @@ class Blur:
     """
 
     def __init__(self, kernel: Tensor, precision: Tensor) -> None:
-        self.top: int = kernel.size(0) - 1
-        self.left: int = kernel.size(1) - 1
-        self.rows: int = precision.size(1) + self.top
-        self.columns: int = precision.size(2) + self.left
+        self.top: int = kernel.size(-2) - 1
+        self.left: int = kernel.size(-1) - 1
+        self.rows: int = precision.size(-2) + self.top
+        self.columns: int = precision.size(-1) + self.left
         self.size: list[int] = [fast_length(self.rows), fast_length(self.columns)]
         self.spectrum: Tensor = torch.fft.rfft2(kernel, s=self.size, dim=[-2, -1], norm=None)
         self.precision: Tensor = precision
@@ -54,14 +57,14 @@ class Blur:
         """``k * x``: (c, h, w) -> (c, H, W)."""
         spectrum = torch.fft.rfft2(x, s=self.size, dim=[-2, -1], norm=None) * self.spectrum
         full: Tensor = torch.fft.irfft2(spectrum, s=self.size, dim=[-2, -1], norm=None)
-        return full[:, self.top : self.rows, self.left : self.columns]
+        return full[..., self.top : self.rows, self.left : self.columns]
 
     def adjoint(self, r: Tensor) -> Tensor:
         """Transpose of `forward`: (c, H, W) -> (c, h, w)."""
         padded = F.pad(r, [self.left, 0, self.top, 0])
         spectrum = torch.fft.rfft2(padded, s=self.size, dim=[-2, -1], norm=None) * self.spectrum.conj()
         full: Tensor = torch.fft.irfft2(spectrum, s=self.size, dim=[-2, -1], norm=None)
-        return full[:, : self.rows, : self.columns]
+        return full[..., : self.rows, : self.columns]
 
     def normal(self, x: Tensor) -> Tensor:
         """``K' W K x``."""
@@ -165,14 +168,14 @@ def improve_image(
     left = model.normal(x) + smoothed(x, prior) + guess_precision * x
     residual = right - left
     direction = residual / curvature
-    energy = (residual * direction).sum()
+    energy = total(residual * direction)
     for _ in range(steps):
         image = model.normal(direction) + smoothed(direction, prior) + guess_precision * direction
-        along = energy / (direction * image).sum().clamp_min(1e-30)
+        along = energy / total(direction * image).clamp_min(1e-30)
         x = x + along * direction
         residual = residual - along * image
         downhill = residual / curvature
-        found = (residual * downhill).sum()
+        found = total(residual * downhill)
         direction = downhill + found / energy.clamp_min(1e-30) * direction
         energy = found
     return x
@@ -180,11 +183,11 @@ def improve_image(
 
 def on_simplex(values: Tensor) -> Tensor:
     """Nearest point (same shape) that is nowhere negative and sums to 1 (Duchi et al., ICML 2008)."""
-    falling = torch.sort(values.flatten(), descending=True)[0]
-    count = torch.arange(1, falling.numel() + 1, device=values.device, dtype=values.dtype)
-    level = (falling.cumsum(0) - 1.0) / count
-    last = (falling > level).sum() - 1
-    return (values - level.index_select(0, last.view(1))).clamp_min(0.0)
+    falling = torch.sort(values.flatten(-2), descending=True)[0]
+    count = torch.arange(1, falling.size(-1) + 1, device=values.device, dtype=values.dtype)
+    level = (falling.cumsum(-1) - 1.0) / count
+    last = (falling > level).sum(-1, keepdim=True) - 1
+    return (values - level.gather(-1, last)[..., None]).clamp_min(0.0)
 
 
 def drop_weak(kernel: Tensor, share: float) -> Tensor:

@@ -10,8 +10,9 @@ What is sharp in an image is not as sharp as such a prior thinks: optics and pix
 their own, without which each kernel comes out too wide by it. So the latent image of the prior is
 seen through a narrow Gaussian, the `glass`, and the kernel.
 
-Shapes: kernel (Kh, Kw), glass (n, n), both together (Kh + n - 1, Kw + n - 1); latent image
-(c, H + Kh + n - 2, W + Kw + n - 2); data (c, H, W).
+Shapes: kernels (n, 1, Kh, Kw), n being the number of climbs, which go up at the same time; glass (g, g), both
+together (n, 1, Kh + g - 1, Kw + g - 1); latent images (n, c, H + Kh + g - 2, W + Kw + g - 2); data (c, H, W),
+their precisions (n, c, H, W); scalars of a climb (n, 1, 1, 1).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_vdip.core.blur import fast_length
-from napari_vdip.core.prior import Sparse, density, expected_squares, penalty, precisions
+from napari_vdip.core.prior import Sparse, density, expected_squares, penalty, precisions, total
 from napari_vdip.core.refine import Blur, improve_image, on_simplex
 from napari_vdip.core.spread import Spread
 
@@ -47,18 +48,18 @@ def gaussian(width: float, reach: int, like: Tensor) -> Tensor:
 
 
 def through(kernel: Tensor, glass: Tensor) -> Tensor:
-    """Kernel and glass together."""
+    """Kernels and glass together."""
     sides = [glass.size(1) - 1, glass.size(1) - 1, glass.size(0) - 1, glass.size(0) - 1]
-    return F.conv2d(F.pad(kernel, sides)[None, None], glass[None, None])[0, 0]
+    return F.conv2d(F.pad(kernel, sides), glass[None, None])
 
 
 def through_adjoint(both: Tensor, glass: Tensor) -> Tensor:
-    """Adjoint of `through`: (Kh + n - 1, Kw + n - 1) -> (Kh, Kw)."""
-    return F.conv2d(both[None, None], glass[None, None])[0, 0]
+    """Adjoint of `through`: (n, 1, Kh + g - 1, Kw + g - 1) -> (n, 1, Kh, Kw)."""
+    return F.conv2d(both, glass[None, None])
 
 
 def widened(kernel: Tensor, width: float) -> Tensor:
-    """Kernel blurred by a Gaussian of this std in px; sums to 1."""
+    """Kernel (Kh, Kw) blurred by a Gaussian of this std in px; sums to 1."""
     bell = gaussian(width, max(kernel.size(0), kernel.size(1)) // 2, kernel)
     reach = bell.size(0) // 2
     wide = F.conv2d(F.pad(kernel, [reach, reach, reach, reach])[None, None], bell[None, None])[0, 0]
@@ -66,7 +67,7 @@ def widened(kernel: Tensor, width: float) -> Tensor:
 
 
 def without_specks(kernel: Tensor) -> Tensor:
-    """Kernel without what stands alone, which is noise; sums to 1.
+    """Kernel (Kh, Kw) without what stands alone, which is noise; sums to 1.
 
     A pixel stays by what is around it. Where that leaves parts, a weaker way from one to another stays
     too: a camera that is shaken moves on a line, and where it was fast the line is faint.
@@ -95,13 +96,13 @@ def steps_from(start: Tensor, within: Tensor) -> Tensor:
 
 def on_support(values: Tensor, support: Tensor) -> Tensor:
     """Nearest kernel that is 0 where the support is, see `on_simplex`."""
-    return on_simplex(torch.where(support > 0.0, values, values.min() - 1.0))
+    return on_simplex(torch.where(support > 0.0, values, values.amin([-2, -1], keepdim=True) - 1.0))
 
 
 def seen_by(both: Tensor, precision: Tensor) -> Tensor:
-    """Precision with which the data see each latent pixel, (c, h, w)."""
+    """Precision with which the data see each latent pixel, (n, c, h, w)."""
     seen = Blur(both, precision).adjoint(precision)
-    return seen.clamp_min(0.01 * seen.max())
+    return torch.maximum(seen, 0.01 * seen.amax([-3, -2, -1], keepdim=True))
 
 
 def expectation(
@@ -111,9 +112,10 @@ def expectation(
 
     Parameters
     ----------
-    latent, slope_var : Tensor, (c, h, w)
+    latent, slope_var : Tensor, (n, c, h, w)
         Where to start.
-    y, precision : Tensor, (c, H, W)
+    y : Tensor, (c, H, W)
+    precision : Tensor, (n, c, H, W)
     both : Tensor
         Kernel and glass.
     scale : Tensor, ()
@@ -126,10 +128,10 @@ def expectation(
     spread = Spread(both, density(prior) / seen, nothing, 1)
     slope_var = spread.difference() / seen
     residual = Blur(both, precision).forward(latent) - y
-    energy = 0.5 * (precision * residual.square()).sum() + 0.5 * spread.data_share().sum()
+    energy = 0.5 * total(precision * residual.square()) + 0.5 * total(spread.data_share())
     for square in expected_squares(latent, slope_var, 1):
-        energy = energy + penalty(square, scale, steep()).sum()
-    energy = energy + 0.5 * (spread.log_precision() + seen.log()).sum()
+        energy = energy + total(penalty(square, scale, steep()))
+    energy = energy + 0.5 * total(spread.log_precision() + seen.log())
     return latent, slope_var, energy
 
 
@@ -153,47 +155,48 @@ def maximisation(
     glass: Tensor,
     scale: Tensor,
 ) -> Tensor:
-    """Kernel that explains the data best under the posterior of the latent image, (Kh, Kw), on its support.
+    """Kernel that explains the data best under the posterior of the latent image, on its support.
 
     The gradient is exact. The curvature, between kernels that sum to 1, is taken as if image and
     covariance were the same everywhere, so that it is diagonal in the frequencies.
     """
     both = through(kernel, glass)
-    tall, wide = both.size(0), both.size(1)
-    rows, columns = latent.size(1), latent.size(2)
+    tall, wide = both.size(-2), both.size(-1)
+    rows, columns = latent.size(-2), latent.size(-1)
     prior = precisions(expected_squares(latent, slope_var, 1), scale, steep())
     spread = Spread(both, density(prior) / seen_by(both, precision), torch.zeros_like(scale), 1)
     doubt = spread.spectrum()
-    grid = [doubt.size(0), doubt.size(1)]
+    grid = [doubt.size(-2), doubt.size(-1)]
 
     size = [fast_length(rows + tall), fast_length(columns + wide)]
     image = torch.fft.rfft2(latent, s=size, dim=[-2, -1], norm=None)
     residual = precision * (Blur(both, precision).forward(latent) - y)
     padded = F.pad(residual, [wide - 1, 0, tall - 1, 0])
-    product = (torch.fft.rfft2(padded, s=size, dim=[-2, -1], norm=None) * image.conj()).sum(0)
-    slope = torch.fft.irfft2(product, s=size, dim=[-2, -1], norm=None)[:tall, :wide]
+    product = (torch.fft.rfft2(padded, s=size, dim=[-2, -1], norm=None) * image.conj()).sum(-3, keepdim=True)
+    slope = torch.fft.irfft2(product, s=size, dim=[-2, -1], norm=None)[..., :tall, :wide]
     uncertain = torch.fft.fft2(both, s=grid, dim=[-2, -1], norm=None) * doubt
-    slope = slope + torch.fft.ifft2(uncertain, dim=[-2, -1], norm=None).real[:tall, :wide]
+    slope = slope + torch.fft.ifft2(uncertain, dim=[-2, -1], norm=None).real[..., :tall, :wide]
     slope = through_adjoint(slope, glass)
 
-    varied = latent - latent.mean([1, 2], keepdim=True)
-    power = torch.fft.rfft2(varied, s=size, dim=[-2, -1], norm=None).abs().square().sum(0)
-    lags = torch.fft.irfft2(power, s=size, dim=[-2, -1], norm=None).roll([tall - 1, wide - 1], [0, 1])
-    lags = lags[: 2 * tall - 1, : 2 * wide - 1] * _taper(tall, lags)[:, None] * _taper(wide, lags)
+    varied = latent - latent.mean([-2, -1], keepdim=True)
+    power = torch.fft.rfft2(varied, s=size, dim=[-2, -1], norm=None).abs().square().sum(-3, keepdim=True)
+    lags = torch.fft.irfft2(power, s=size, dim=[-2, -1], norm=None).roll([tall - 1, wide - 1], [-2, -1])
+    lags = lags[..., : 2 * tall - 1, : 2 * wide - 1] * _taper(tall, lags)[:, None] * _taper(wide, lags)
     # Centred at the first corner again: its spectrum is real.
-    lags = F.pad(lags, [0, grid[1] - lags.size(1), 0, grid[0] - lags.size(0)])
-    lags = lags.roll([1 - tall, 1 - wide], [0, 1])
-    curvature = torch.fft.rfft2(lags, dim=[-2, -1], norm=None).real.clamp_min(0.0) * precision.mean()
-    curvature = curvature + doubt[:, : curvature.size(1)]
+    lags = F.pad(lags, [0, grid[1] - lags.size(-1), 0, grid[0] - lags.size(-2)])
+    lags = lags.roll([1 - tall, 1 - wide], [-2, -1])
+    curvature = torch.fft.rfft2(lags, dim=[-2, -1], norm=None).real.clamp_min(0.0)
+    curvature = curvature * precision.mean([-3, -2, -1], keepdim=True)
+    curvature = curvature + doubt[..., : curvature.size(-1)]
     curvature = curvature * torch.fft.rfft2(glass, s=grid, dim=[-2, -1], norm=None).abs().square()
-    steepest = curvature.max()
+    steepest = curvature.amax([-2, -1], keepdim=True)
     curvature = curvature + 1e-7 * steepest
 
     start, found, ahead, time = kernel, kernel, kernel, 1.0
     for _ in range(60):  # accelerated projected gradient, as in `KernelFit`
         spectrum = torch.fft.rfft2(ahead - start, s=grid, dim=[-2, -1], norm=None)
         bend = torch.fft.irfft2(spectrum * curvature, s=grid, dim=[-2, -1], norm=None)
-        step = 0.98 / steepest * (slope + bend[: kernel.size(0), : kernel.size(1)])
+        step = 0.98 / steepest * (slope + bend[..., : kernel.size(-2), : kernel.size(-1)])
         new = on_support(ahead - step, support)
         new_time = 0.5 + 0.5 * (1.0 + 4.0 * time * time) ** 0.5
         ahead = new + (time - 1.0) / new_time * (new - found)
@@ -256,7 +259,7 @@ def aligned(image: Tensor, kernel: Tensor, y: Tensor, weight: Tensor) -> Tensor:
 
 
 def _rolled(image: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Roll by numbers of pixels that only the device knows."""
+    """Roll (c, h, w) by numbers of pixels that only the device knows."""
     rows = (torch.arange(image.size(1), device=image.device) - down) % image.size(1)
     columns = (torch.arange(image.size(2), device=image.device) - right) % image.size(2)
     return image.index_select(1, rows).index_select(2, columns)
@@ -275,27 +278,29 @@ class KernelSearch(nn.Module):
     """Three climbs: from the fit's kernel, from it blurred, from a blob. The likeliest kernel is taken.
 
     The last two believe the data little at first, which lets a kernel move far. A climb into a wrong
-    valley costs time only. A fifth of the steps is left for the kernel that is taken: its specks are
-    noise that it has more freedom to follow than data to follow it by; without them, and with nothing
-    outside of what is left, it climbs on.
+    valley costs time only. They go up side by side, which takes less time than one after the other.
+    The last part is for the kernel that is taken: its specks are noise that it has more freedom to
+    follow than data to follow it by; without them, and with nothing outside of what is left, it climbs on.
 
     Parameters
     ----------
     canvas : list of int
         Shape of the canvas, (c, h, w).
     kernel_height, kernel_width : int
-    steps : int
-        Of all climbs; 0: there is none.
+    climbing, last : int
+        Steps of the three climbs and of the last part; 0 and 0: there is no search.
     glass : float
         Std of the glass in px.
 
     Attributes
     ----------
-    kernel : Tensor, (Kh, Kw)
-        Where the present climb is.
+    steps : int
+        Of climbs and last part.
+    kernel : Tensor, (3, 1, Kh, Kw)
+        Where the climbs are; the first one goes on in the last part.
     likeliest : Tensor, (Kh, Kw)
-        The best end of a climb so far; at the end what came of it without its specks.
-    support : Tensor, (Kh, Kw)
+        The best end of a climb; at the end what came of it without its specks.
+    support : Tensor, (1, 1, Kh, Kw)
         1 where a kernel may be.
     generated : Tensor, (c, h, w)
         The fit's image.
@@ -312,7 +317,6 @@ class KernelSearch(nn.Module):
         slope_var: Tensor
         scale: Tensor
         error: Tensor
-        least: Tensor
         energy: Tensor
         stride: Tensor
 
@@ -321,11 +325,13 @@ class KernelSearch(nn.Module):
         canvas: list[int],
         kernel_height: int,
         kernel_width: int,
-        steps: int,
+        climbing: int,
+        last: int,
         glass: float,
     ) -> None:
         super().__init__()
-        self.steps: int = steps
+        self.climbing: int = climbing
+        self.steps: int = climbing + last
         # Times the way to the best kernel for a posterior; one way alone would creep.
         self.farthest: float = 64.0
         # Nats a pixel by which a later climb has to be better: none is at rest when its steps are done.
@@ -333,33 +339,33 @@ class KernelSearch(nn.Module):
         # Of the prior, in units of the contrast: a fit's kernel that is wrong by far asks for twice that of
         # the right one, and with so large a scale the search does not leave it.
         self.largest_scale: float = 1.3
-        # Step, what begins then (a climb; 3: the last part; -1: other errors; -2: nothing), and `error`.
-        self.marks: list[tuple[int, int, float]] = []
-        third = (steps - steps // 5) // 3
-        error = _ANNEALED[6]
-        for climb in range(3):
-            for tenth in range(7):
-                begun = climb if tenth == 0 else -2
-                if climb > 0 and tenth in _ANNEALED:
-                    begun, error = max(begun, -1), _ANNEALED[tenth]
-                self.marks.append((climb * third + tenth * third // 10, begun, error))
-        self.marks.append((3 * third, 3, error))
+        # Where the kernels are centred, and the `error` of the last two climbs from then on; -1: as before.
+        self.marks: list[tuple[int, float]] = []
+        for tenth in range(1, 7):
+            self.marks.append((tenth * climbing // 10, _ANNEALED.get(tenth, -1.0)))
+        self.first_error: float = _ANNEALED[0]
+        self.last_error: float = _ANNEALED[6]
         kernel, latent = (
             [kernel_height, kernel_width],
-            [canvas[0], canvas[1] + 2 * REACH, canvas[2] + 2 * REACH],
+            [3, canvas[0], canvas[1] + 2 * REACH, canvas[2] + 2 * REACH],
         )
-        if steps == 0:
-            canvas = latent = [canvas[0], 1, 1]
+        if self.steps == 0:
+            canvas, latent = [canvas[0], 1, 1], [3, canvas[0], 1, 1]
         shapes: dict[str, list[int]] = {"generated": canvas, "latent": latent, "slope_var": latent}
-        shapes |= dict.fromkeys(("fitted", "likeliest", "kernel", "support"), kernel)
-        shapes |= {name: [] for name in ("scale", "error", "least", "energy", "stride")}
+        shapes |= {
+            "fitted": kernel,
+            "likeliest": kernel,
+            "kernel": [3, 1, *kernel],
+            "support": [1, 1, *kernel],
+        }
+        shapes |= {name: [3, 1, 1, 1] for name in ("error", "energy", "stride")} | {"scale": []}
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape))
         self.register_buffer("glass", gaussian(glass, REACH, self.scale))
 
-    def precision(self, weight: Tensor, noise_var: Tensor, contrast: Tensor) -> Tensor:
-        """Precision of the data as they are believed now, (c, H, W)."""
-        return weight.square() / (noise_var + (self.error * contrast).square())
+    def precision(self, weight: Tensor, noise_var: Tensor, contrast: Tensor, count: int) -> Tensor:
+        """Precision of the data as the climbs believe them now, (n, c, H, W)."""
+        return weight.square() / (noise_var + (self.error[:count] * contrast).square())
 
     def prepare(
         self,
@@ -382,55 +388,75 @@ class KernelSearch(nn.Module):
         y, weight : Tensor, (c, H, W)
         noise_var, contrast : Tensor, ()
         """
-        precision = self.precision(weight, noise_var, contrast)
-        if step == self.steps:
-            self.likeliest.copy_(self.kernel)
-        for at, begun, error in self.marks:
+        if step == 0:
+            self.generated.copy_(image)
+            self.fitted.copy_(kernel)
+            self.scale.copy_(contrast)
+            self.support.fill_(1.0)
+            self.error.fill_(self.first_error)
+            self.error[:1] = self.last_error
+            self.begin(self.precision(weight, noise_var, contrast, 3), y, contrast)
+        for at, error in self.marks:
             if step == at:
-                if begun == 0:
-                    self.generated.copy_(image)
-                    self.fitted.copy_(kernel)
-                    self.least.fill_(math.inf)
-                    self.scale.copy_(contrast)
-                    self.support.fill_(1.0)
-                elif begun > 0:
-                    self.end(precision, y)
-                else:
-                    self.centre()
-                if begun > -2:
-                    self.energy.fill_(math.inf)
-                    self.stride.fill_(1.0)
-                self.error.fill_(error)
-                precision = self.precision(weight, noise_var, contrast)
-                if begun >= 0:
-                    self.begin(begun, precision, y, contrast)
+                if error > 0.0:
+                    self.error[1:] = error
+                    self.energy[1:] = math.inf
+                    self.stride[1:] = 1.0
+                self.centre()
+        if step == self.climbing:
+            self.take(self.precision(weight, noise_var, contrast, 3), y)
+        if step == self.steps:
+            self.likeliest.copy_(self.kernel[0, 0])
 
-    def begin(self, climb: int, precision: Tensor, y: Tensor, contrast: Tensor) -> None:
-        """Go to the beginning of a climb; the first also finds the prior's scale, with the fit's kernel."""
-        kernel = self.fitted
-        if climb == 1:
-            kernel = widened(kernel, 2.0)
-        elif climb == 2:
-            spot = torch.zeros_like(kernel)
-            spot[spot.size(0) // 2, spot.size(1) // 2] = 1.0
-            kernel = widened(spot, max(spot.size(0), spot.size(1)) / 6.0)
-        elif climb == 3:
-            kernel = without_specks(self.likeliest)
-            self.support.copy_(kernel > 0.0)
-        self.kernel.copy_(kernel)
-        both = through(self.kernel, self.glass)
-        down, right = both.size(0) // 2, both.size(1) // 2
-        self.latent.copy_(
-            F.pad(y, [right, both.size(1) - 1 - right, down, both.size(0) - 1 - down], mode="replicate")
-        )
-        self.slope_var.zero_()
-        for round_ in range(10 if climb == 0 else 3):
-            if climb == 0 and round_ > 3:
-                scale = rescaled(self.latent, self.slope_var, self.scale)
+    def begin(self, precision: Tensor, y: Tensor, contrast: Tensor) -> None:
+        """Go to where the climbs begin; the first finds the prior's scale, with the fit's kernel."""
+        spot = torch.zeros_like(self.fitted)
+        spot[spot.size(0) // 2, spot.size(1) // 2] = 1.0
+        blob = widened(spot, max(spot.size(0), spot.size(1)) / 6.0)
+        self.kernel.copy_(torch.stack([self.fitted, widened(self.fitted, 2.0), blob])[:, None])
+        self.rest(y)
+        for round_ in range(10):
+            if round_ > 3:
+                scale = rescaled(self.latent[:1], self.slope_var[:1], self.scale)
                 self.scale.copy_(torch.minimum(scale, self.largest_scale * contrast))
-            latent, slope_var, _ = expectation(self.latent, self.slope_var, y, precision, both, self.scale)
-            self.latent.copy_(latent)
-            self.slope_var.copy_(slope_var)
+            self.settle(precision, y, 0, 1, 1)
+        self.settle(precision, y, 1, 3, 3)
+
+    def rest(self, y: Tensor) -> None:
+        """Forget what the climbs have found but the kernels: latent images are the blurred one."""
+        tall, wide = self.latent.size(-2) - y.size(-2), self.latent.size(-1) - y.size(-1)
+        down, right = (tall + 1) // 2, (wide + 1) // 2
+        self.latent.copy_(F.pad(y, [right, wide - right, down, tall - down], mode="replicate"))
+        self.slope_var.zero_()
+        self.energy.fill_(math.inf)
+        self.stride.fill_(1.0)
+
+    def settle(self, precision: Tensor, y: Tensor, first: int, end: int, rounds: int) -> Tensor:
+        """Improve the posteriors of some climbs, whose kernels stay as they are; returns their energies."""
+        both = through(self.kernel[first:end], self.glass)
+        energy = self.energy[first:end]
+        for _ in range(rounds):
+            latent, slope_var, energy = expectation(
+                self.latent[first:end], self.slope_var[first:end], y, precision[first:end], both, self.scale
+            )
+            self.latent[first:end] = latent
+            self.slope_var[first:end] = slope_var
+        return energy
+
+    def take(self, precision: Tensor, y: Tensor) -> None:
+        """Keep the likeliest end, of a later climb if clearly so; go on from it without its specks."""
+        energies = self.settle(precision, y, 0, 3, 3)  # as far with each, whatever its last steps were
+        likeliest, least = self.kernel[0, 0], energies[0]
+        for climb in range(1, 3):
+            better = energies[climb] < least - self.clearly * self.latent[0].numel()
+            likeliest = torch.where(better[0], self.kernel[climb, 0], likeliest)
+            least = torch.where(better, energies[climb], least)
+        self.likeliest.copy_(likeliest)
+        cleaned = without_specks(likeliest)
+        self.support.copy_(cleaned > 0.0)
+        self.kernel.copy_(cleaned)
+        self.rest(y)
+        self.settle(precision, y, 0, 1, 3)
 
     def centre(self) -> None:
         """Move kernel and latent image against each other until the kernel has the same room on all sides.
@@ -438,42 +464,40 @@ class KernelSearch(nn.Module):
         Light is where it was blurred to, so the centre of mass is in the middle, and the far end of a kernel
         that is heavy at one would be cut off.
         """
-        kernel = without_specks(self.kernel)
-        down, right = _off(kernel.amax(1)), _off(kernel.amax(0))
-        self.kernel.copy_(_rolled(self.kernel[None], -down, -right)[0])
-        self.latent.copy_(_rolled(self.latent, down, right))
-        self.slope_var.copy_(_rolled(self.slope_var, down, right))
-        self.energy.copy_(torch.where(down.abs() + right.abs() > 0, math.inf, self.energy))
+        for climb in range(3):
+            kernel = without_specks(self.kernel[climb, 0])
+            down, right = _off(kernel.amax(1)), _off(kernel.amax(0))
+            self.kernel[climb] = _rolled(self.kernel[climb], -down, -right)
+            self.latent[climb] = _rolled(self.latent[climb], down, right)
+            self.slope_var[climb] = _rolled(self.slope_var[climb], down, right)
+            self.energy[climb] = torch.where(down.abs() + right.abs() > 0, math.inf, self.energy[climb])
 
-    def end(self, precision: Tensor, y: Tensor) -> None:
-        """Keep the kernel of this climb if it is clearly the likeliest so far."""
-        latent, slope_var, energy = self.latent, self.slope_var, self.energy
-        both = through(self.kernel, self.glass)
-        for _ in range(3):  # as far with each, whatever its last steps were
-            latent, slope_var, energy = expectation(latent, slope_var, y, precision, both, self.scale)
-        better = energy < self.least - self.clearly * latent.numel()
-        self.likeliest.copy_(torch.where(better, self.kernel, self.likeliest))
-        self.least.copy_(torch.where(better, energy, self.least))
+    def step(self, y: Tensor, weight: Tensor, noise_var: Tensor, contrast: Tensor, count: int) -> None:
+        """Go a multiple of the way to the best kernel for this posterior; less far where energy rises.
 
-    def step(self, y: Tensor, weight: Tensor, noise_var: Tensor, contrast: Tensor) -> None:
-        """Go a multiple of the way to the best kernel for this posterior; less far where energy rises."""
-        precision = self.precision(weight, noise_var, contrast)
-        best = maximisation(
-            self.latent, self.slope_var, y, precision, self.kernel, self.support, self.glass, self.scale
-        )
-        kernel = on_support(self.kernel + self.stride * (best - self.kernel), self.support)
+        Parameters
+        ----------
+        y, weight : Tensor, (c, H, W)
+        noise_var, contrast : Tensor, ()
+        count : int
+            Of the climbs that go on: 3 in the first `climbing` steps, then 1.
+        """
+        precision = self.precision(weight, noise_var, contrast, count)
+        old, image, var = self.kernel[:count], self.latent[:count], self.slope_var[:count]
+        best = maximisation(image, var, y, precision, old, self.support, self.glass, self.scale)
+        kernel = on_support(old + self.stride[:count] * (best - old), self.support)
         latent, slope_var, energy = expectation(
-            self.latent, self.slope_var, y, precision, through(kernel, self.glass), self.scale
+            image, var, y, precision, through(kernel, self.glass), self.scale
         )
-        good = energy < self.energy
-        self.kernel.copy_(torch.where(good, kernel, self.kernel))
-        self.latent.copy_(torch.where(good, latent, self.latent))
-        self.slope_var.copy_(torch.where(good, slope_var, self.slope_var))
-        self.energy.copy_(torch.where(good, energy, self.energy))
+        good = energy < self.energy[:count]
+        self.kernel[:count] = torch.where(good, kernel, old)
+        self.latent[:count] = torch.where(good, latent, image)
+        self.slope_var[:count] = torch.where(good, slope_var, var)
+        self.energy[:count] = torch.where(good, energy, self.energy[:count])
         farther, nearer = (1.5 * self.stride).clamp_max(self.farthest), (0.25 * self.stride).clamp_min(0.25)
-        self.stride.copy_(torch.where(good, farther, nearer))
+        self.stride[:count] = torch.where(good, farther[:count], nearer[:count])
 
     def image(self) -> Tensor:
-        """Sharp image as of now, as sharp as images of this kind are: (c, h, w)."""
-        seen: Tensor = F.conv2d(self.latent[:, None], self.glass[None, None])[:, 0]
+        """Sharp image of the first climb, as sharp as images of this kind are: (c, h, w)."""
+        seen: Tensor = F.conv2d(self.latent[0][:, None], self.glass[None, None])[:, 0]
         return seen
