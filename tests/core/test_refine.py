@@ -54,6 +54,21 @@ def test_improve_image_solves_the_normal_equations(order):
     torch.testing.assert_close(found.flatten(), torch.linalg.solve(left, right), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("order", [1, 2])
+def test_several_problems_at_once_are_each_of_them(order):
+    kernels = torch.stack([kernel_of(3, 5), kernel_of(3, 5).flip(0)])[:, None]
+    y, precision, start = random(2, 6, 7), 50 * random(2, 2, 6, 7), random(2, 2, 8, 11)
+    weights = [random(*part.shape) for part in prior.differences(start, order)]
+    nothing = torch.zeros([], dtype=torch.float64)
+    found = refine.improve_image(start, y, precision, kernels, weights, start, nothing, 7)
+    nearest = refine.on_simplex(kernels - 0.05)
+    for i in range(2):
+        own = [part[i] for part in weights]
+        one = refine.improve_image(start[i], y, precision[i], kernels[i, 0], own, start[i], nothing, 7)
+        torch.testing.assert_close(found[i], one)
+        torch.testing.assert_close(nearest[i, 0], refine.on_simplex(kernels[i, 0] - 0.05))
+
+
 @pytest.mark.parametrize("scale", [0.1, 1.0, 20.0])
 def test_nearest_point_of_the_simplex(scale):
     values = scale * (random(4, 5) - 0.5)

@@ -68,3 +68,15 @@ def test_share_of_the_data_and_log_determinant(kernel):
     # The dense determinant has borders, where the data see less: the mean over the image is near.
     mean = (torch.logdet(precision) / SIDE**2).item() - torch.tensor(WEIGHT).log().item()
     assert spread.log_precision()[0, 0, 0].item() == pytest.approx(mean, abs=0.15)
+
+
+def test_several_images_at_once_are_each_of_them(kernel):
+    kernels = torch.stack([kernel, kernel.flip(0) ** 2])[:, None]
+    ratio = 10.0 ** (3.0 * torch.rand(2, 1, 5, 6, generator=torch.Generator().manual_seed(1)).double() - 2.0)
+    guess = torch.tensor(GUESS / WEIGHT, dtype=torch.float64)
+    both = Spread(kernels, ratio, guess, 1)
+    for i in range(2):
+        own = Spread(kernels[i, 0], ratio[i], guess, 1)
+        for row in range(4):
+            torch.testing.assert_close(both.read(row)[i], own.read(row))
+        torch.testing.assert_close(both.spectrum()[i], own.spectrum())
