@@ -76,7 +76,7 @@ myst_substitutions = {
                 f"{preset.starts}",
                 f"{preset.prefit_steps[preset.method]:,}",
                 f"{preset.iterations:,}",
-                f"{preset.search_steps:,}",
+                f"{preset.climb_steps + preset.last_climb_steps:,}",
                 f"{preset.channels}",
             ]
             for name, preset in PRESETS.items()

@@ -54,7 +54,8 @@ def folder(tmp_path, small_fit):
         (tmp_path / "photos" / part).mkdir(parents=True)
         picture = random.integers(1, 255, shape, dtype=np.uint8)
         iio.imwrite(tmp_path / "photos" / part / f"{name}.png", picture)
-    quick = dataclasses.replace(options.PRESETS["fast"], profile_steps=2, search_steps=0, polish_steps=2)
+    few = {"profile_steps": 2, "climb_steps": 0, "last_climb_steps": 0, "polish_steps": 2}
+    quick = dataclasses.replace(options.PRESETS["fast"], **few)
     with pytest.MonkeyPatch.context() as patch:  # taken back before `small_fit` is
         patch.setitem(options.PRESETS, "fast", quick)
         # A kernel of a family is looked for on a small part, under one prior: pages do not say how well.

@@ -39,7 +39,15 @@ SETTING = Setting(
     None,
 )
 PLAN = plan_of(SETTING, 1, 16, 18)._replace(
-    channels=4, skip_channels=2, outer_channels=0, levels=2, prefit=3, profile=12, search=0, polish=0
+    channels=4,
+    skip_channels=2,
+    outer_channels=0,
+    levels=2,
+    prefit=3,
+    profile=12,
+    climb=0,
+    last_climb=0,
+    polish=0,
 )
 EVERY_PLAN = pytest.mark.parametrize(
     "plan",

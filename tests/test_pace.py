@@ -61,7 +61,7 @@ def test_the_search_for_the_likeliest_kernel_takes_its_time():
 @pytest.mark.parametrize(
     "options",
     [
-        {"iterations": 78},
+        {"iterations": 149},
         {"preset": "paper"},
         {"method": "dip"},
         {"kind": "astronomy"},

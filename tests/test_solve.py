@@ -131,7 +131,7 @@ def test_a_fit_that_is_left_goes_on_in_another_thread_as_if_it_never_was():
 
 
 def test_the_kernel_of_the_search_is_the_one_that_is_polished_with(monkeypatch):
-    small = {"channels": 8, "skip_channels": 4, "levels": 3, "search_steps": 12}
+    small = {"channels": 8, "skip_channels": 4, "levels": 3, "climb_steps": 5, "last_climb_steps": 4}
     monkeypatch.setitem(PRESETS, "fast", dataclasses.replace(PRESETS["fast"], **small))
     monkeypatch.setattr(solve, "_CHUNK_SECONDS", 0.0)  # each step is told
     scene = gaussian_filter(np.random.default_rng(0).random((40, 44)), 1.2)
@@ -149,13 +149,13 @@ def test_the_kernel_of_the_search_is_the_one_that_is_polished_with(monkeypatch):
         kernels.append(progress.result.kernel)
     names = list(dict.fromkeys(stages))
     assert [name for name in names if name in ("kernel", "polish")] == ["kernel", "polish"]
-    assert progress.step == progress.steps == 20 + 20 + 12
+    assert progress.step == progress.steps == 20 + 20 + 9
     polished = [kernel for kernel, stage in zip(kernels, stages, strict=True) if stage == "polish"]
     assert len(polished) > 1
     assert all(np.array_equal(kernel, polished[0]) for kernel in polished)
     assert progress.result.kernel.sum() == pytest.approx(1.0, abs=1e-5)
     assert np.isfinite(progress.result.uncertainty).all()
-    assert len(progress.result.history.misfit) == 52
+    assert len(progress.result.history.misfit) == 49
 
 
 def test_an_image_whose_kernel_is_the_likeliest_is_surer_of_itself_and_less_of_its_kernel():

@@ -84,14 +84,14 @@ def steps_of(options: Options) -> int:
 
 
 def climbs_of(options: Options) -> tuple[int, int]:
-    """Count the steps of three climbs to the likeliest kernel, and of the last one; none in a short run."""
+    """Count the steps of three climbs to the likeliest kernel, and of the last; a shorter run has none."""
     preset, kind = PRESETS[options.preset], KINDS[options.kind]
     held = options.kernel is not None and options.kernel_fixed
     if held or options.family_used != "free" or kind.glass is None or not options.polishes:
         return 0, 0
-    if options.iterations is not None and options.iterations < preset.iterations // 2:
-        return 0, 0
-    return preset.climb_steps, preset.last_climb_steps
+    climbs, climb = preset.climb_steps, preset.last_climb_steps
+    short = options.iterations is not None and options.iterations < 3 * climbs + climb
+    return (0, 0) if short else (climbs, climb)
 
 
 def _weighed(options: Options) -> float:

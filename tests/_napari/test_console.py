@@ -38,7 +38,7 @@ import warnings
 import napari
 from napari_vdip import options
 
-quick = {"prefit_steps": {"sparse": 1}, "profile_steps": 2, "search_steps": 0}
+quick = {"prefit_steps": {"sparse": 1}, "profile_steps": 2, "climb_steps": 0, "last_climb_steps": 0}
 quick |= {"channels": 8, "skip_channels": 4}
 options.PRESETS["fast"] = dataclasses.replace(options.PRESETS["fast"], **quick)
 viewer = napari.Viewer(show=True)
