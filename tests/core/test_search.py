@@ -163,6 +163,25 @@ def test_the_likeliest_of_three_is_taken(scene) -> None:
     assert kept > 0.95
 
 
+def test_the_reach_of_a_kernel_is_that_of_its_light() -> None:
+    wide = search.gaussian(2.0, 9, torch.zeros([]))
+    assert float(search.reach(wide)) == pytest.approx(2.0 * math.sqrt(2.0), rel=0.01)
+    assert float(search.reach(F.pad(wide, [3, 0, 0, 5]))) == pytest.approx(
+        float(search.reach(wide)), rel=1e-4
+    )
+
+
+def test_where_no_blur_is_the_likeliest_the_kernel_of_the_fit_stays(scene) -> None:
+    """Edges so dense that sparse ones explain nothing: here the image is noise."""
+    y = 0.5 + 0.2 * torch.randn(1, 94, 98, generator=torch.Generator().manual_seed(2))
+    ends: list[torch.Tensor] = []
+    found = climbed(y, stroke(), 8, 4, lambda step, now: ends.append(now.kernel.clone()))
+    assert float(search.reach(ends[7][2, 0])) < 0.65 * float(search.reach(stroke()))
+    assert float(found.trusted) == 0.0
+    torch.testing.assert_close(found.likeliest, search.without_specks(stroke()))
+    assert float(climbed(scene[1], stroke(), 8, 4).trusted) == 1.0
+
+
 def test_specks_are_noise_and_weak_arms_are_not() -> None:
     kernel = stroke()
     kernel[3:5, 4:6] += 0.02 * kernel.max()  # beside the stroke

@@ -94,6 +94,16 @@ def steps_from(start: Tensor, within: Tensor) -> Tensor:
     return count
 
 
+def reach(kernel: Tensor) -> Tensor:
+    """Root mean square distance in px of a kernel's (Kh, Kw) light from its centre, ()."""
+    rows = torch.arange(kernel.size(0), device=kernel.device, dtype=kernel.dtype)
+    columns = torch.arange(kernel.size(1), device=kernel.device, dtype=kernel.dtype)
+    down, across = kernel.sum(1), kernel.sum(0)
+    middle, centre = (down * rows).sum(), (across * columns).sum()
+    square = (down * (rows - middle).square()).sum() + (across * (columns - centre).square()).sum()
+    return square.sqrt()
+
+
 def on_support(values: Tensor, support: Tensor) -> Tensor:
     """Nearest kernel that is 0 where the support is, see `on_simplex`."""
     return on_simplex(torch.where(support > 0.0, values, values.amin([-2, -1], keepdim=True) - 1.0))
@@ -278,7 +288,8 @@ class KernelSearch(nn.Module):
     """Three climbs: from the fit's kernel, from it blurred, from a blob. The likeliest kernel is taken.
 
     The last two believe the data little at first, which lets a kernel move far. A climb into a wrong
-    valley costs time only. They go up side by side, which takes less time than one after the other.
+    valley costs time only, and where the likeliest kernel is next to no blur, the fit's kernel stays. They go
+    up side by side, which takes less time than one after the other.
     The last part is for the kernel that is taken: its specks are noise that it has more freedom to
     follow than data to follow it by; without them, and with nothing outside of what is left, it climbs on.
 
@@ -319,6 +330,7 @@ class KernelSearch(nn.Module):
         error: Tensor
         energy: Tensor
         stride: Tensor
+        trusted: Tensor
 
     def __init__(
         self,
@@ -336,6 +348,9 @@ class KernelSearch(nn.Module):
         self.farthest: float = 64.0
         # Nats a pixel by which a later climb has to be better: none is at rest when its steps are done.
         self.clearly: float = 0.004
+        # A fit tells how far the blur reaches. A kernel of less than this share of it leaves the blur in the
+        # image, and where it is the likeliest, edges are so dense that no blur seems likelier than any.
+        self.narrowest: float = 0.65
         # Of the prior, in units of the contrast: a fit's kernel that is wrong by far asks for twice that of
         # the right one, and with so large a scale the search does not leave it.
         self.largest_scale: float = 1.3
@@ -361,6 +376,7 @@ class KernelSearch(nn.Module):
         shapes |= {name: [3, 1, 1, 1] for name in ("error", "energy", "stride")} | {"scale": []}
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape))
+        self.register_buffer("trusted", torch.zeros([]))  # 1: the likeliest kernel is taken
         self.register_buffer("glass", gaussian(glass, REACH, self.scale))
 
     def precision(self, weight: Tensor, noise_var: Tensor, contrast: Tensor, count: int) -> Tensor:
@@ -406,7 +422,9 @@ class KernelSearch(nn.Module):
         if step == self.climbing:
             self.take(self.precision(weight, noise_var, contrast, 3), y)
         if step == self.steps:
-            self.likeliest.copy_(self.kernel[0, 0])
+            end = self.kernel[0, 0]
+            kept = self.reaches(end) & (self.trusted > 0.0)
+            self.likeliest.copy_(torch.where(kept, end, without_specks(self.likeliest)))
 
     def begin(self, precision: Tensor, y: Tensor, contrast: Tensor) -> None:
         """Go to where the climbs begin; the first finds the prior's scale, with the fit's kernel."""
@@ -451,12 +469,18 @@ class KernelSearch(nn.Module):
             better = energies[climb] < least - self.clearly * self.latent[0].numel()
             likeliest = torch.where(better[0], self.kernel[climb, 0], likeliest)
             least = torch.where(better, energies[climb], least)
+        self.trusted.copy_(self.reaches(likeliest))
+        likeliest = torch.where(self.trusted > 0.0, likeliest, self.fitted)
         self.likeliest.copy_(likeliest)
         cleaned = without_specks(likeliest)
         self.support.copy_(cleaned > 0.0)
         self.kernel.copy_(cleaned)
         self.rest(y)
         self.settle(precision, y, 0, 1, 3)
+
+    def reaches(self, kernel: Tensor) -> Tensor:
+        """Whether a kernel (Kh, Kw) is about as wide as the fit's, or wider, ()."""
+        return reach(kernel) >= self.narrowest * reach(self.fitted)
 
     def centre(self) -> None:
         """Move kernel and latent image against each other until the kernel has the same room on all sides.
