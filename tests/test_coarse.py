@@ -116,6 +116,25 @@ def settings_of(kernel_size, **keywords):
     return solve.Setting(options, torch.device("cpu"), "off", (kernel_size,) * 2, "given", None)
 
 
+def discs():
+    """Sharp discs, the same blurred by a large kernel, and the kernel."""
+    kernel = motion(29, 23)
+    rng = np.random.default_rng(4)
+    sharp = leaves((132, 132), rng)
+    image = fftconvolve(sharp, kernel, mode="valid") + rng.normal(0, 0.002, (104, 104))
+    return sharp[14:-14, 14:-14], image, kernel
+
+
+def whole(image, setting):
+    """Fit to the end."""
+    steps = solve.solve(image, None, setting, 0)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
 class TestAFit:
     @pytest.mark.usefixtures("small_fit")
     def test_its_progress_runs_over_both_sizes(self):
@@ -202,19 +221,14 @@ class TestAFit:
 
     @pytest.mark.slow
     def test_a_large_kernel_is_found(self):
-        kernel = motion(29, 23)
-        rng = np.random.default_rng(4)
-        sharp = leaves((132, 132), rng)
-        image = fftconvolve(sharp, kernel, mode="valid") + rng.normal(0, 0.002, (104, 104))
-        sharp = sharp[14:-14, 14:-14]
-        setting = settings_of(29)
-        setting = replace(setting, options=replace(setting.options, preset="fast", kernel_draws=0))
-        steps = solve.solve(image, None, setting, 0)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                found = end.value
-                break
+        """In numbers of 32 bits on every processor: with 16 the one start that is asked for gains 0.7 dB."""
+        sharp, image, kernel = discs()
+        found = whole(image, settings_of(29, iterations=90, precision="float32"))
         assert kernel_similarity(found.kernel, kernel) > 0.8
         assert closeness(found.image, sharp, 1.0).psnr > closeness(image, sharp, 1.0).psnr + 1
+
+    @pytest.mark.slow
+    def test_a_large_kernel_is_not_lost_though_no_blur_is_likelier(self):
+        _, image, kernel = discs()
+        found = whole(image, settings_of(29))
+        assert kernel_similarity(found.kernel, kernel) > 0.75
