@@ -45,11 +45,12 @@ def blurred(size=SIZE):
 
 
 def program(preset, done, device, seed=0):
-    """Program of a preset, at a stage or a few steps before it; only that of ``searched`` has a search."""
-    climb, preset = (60, "fast") if preset == "searched" else (0, preset)
+    """Program of a preset, at a stage or a few steps before it; ``climbs``, ``last climb``: of the search."""
+    climb, last = {"climbs": (60, 60), "last climb": (0, 60)}.get(preset, (0, 0))
+    preset = "fast" if last else preset
     options = Options(preset=preset, precision="float32")
     setting = solve.Setting(options, torch.device("cpu"), "off", (K, K), "", None)
-    made = Program(solve.plan_of(setting, 1, SIZE, SIZE)._replace(climb=climb, last_climb=climb)).to(device)
+    made = Program(solve.plan_of(setting, 1, SIZE, SIZE)._replace(climb=climb, last_climb=last)).to(device)
     image = torch.tensor(blurred()[1] / 1100.0)[None]
     values = (
         image,
@@ -69,8 +70,8 @@ STAGES = pytest.mark.parametrize(
     [
         ("fast", 0),
         ("fast", 60),
-        ("searched", 160),
-        ("searched", 220),
+        ("climbs", 160),
+        ("last climb", 160),
         ("fast", 160),
         ("paper", 0),
         ("paper", 600),

@@ -163,11 +163,11 @@ def test_the_likeliest_of_three_is_taken(scene) -> None:
     assert kept > 0.95
 
 
-def test_the_reach_of_a_kernel_is_that_of_its_light() -> None:
+def test_the_radius_of_a_kernel_is_that_of_its_light() -> None:
     wide = search.gaussian(2.0, 9, torch.zeros([]))
-    assert float(search.reach(wide)) == pytest.approx(2.0 * math.sqrt(2.0), rel=0.01)
-    assert float(search.reach(F.pad(wide, [3, 0, 0, 5]))) == pytest.approx(
-        float(search.reach(wide)), rel=1e-4
+    assert float(search.rms_radius(wide)) == pytest.approx(2.0 * math.sqrt(2.0), rel=0.01)
+    assert float(search.rms_radius(F.pad(wide, [3, 0, 0, 5]))) == pytest.approx(
+        float(search.rms_radius(wide)), rel=1e-4
     )
 
 
@@ -176,7 +176,7 @@ def test_where_no_blur_is_the_likeliest_the_kernel_of_the_fit_stays(scene) -> No
     y = 0.5 + 0.2 * torch.randn(1, 94, 98, generator=torch.Generator().manual_seed(2))
     ends: list[torch.Tensor] = []
     found = climbed(y, stroke(), 8, 4, lambda step, now: ends.append(now.kernel.clone()))
-    assert float(search.reach(ends[7][2, 0])) < 0.65 * float(search.reach(stroke()))
+    assert float(search.rms_radius(ends[7][2, 0])) < 0.65 * float(search.rms_radius(stroke()))
     assert float(found.trusted) == 0.0
     torch.testing.assert_close(found.likeliest, search.without_specks(stroke()))
     assert float(climbed(scene[1], stroke(), 8, 4).trusted) == 1.0

@@ -94,7 +94,7 @@ def steps_from(start: Tensor, within: Tensor) -> Tensor:
     return count
 
 
-def reach(kernel: Tensor) -> Tensor:
+def rms_radius(kernel: Tensor) -> Tensor:
     """Root mean square distance in px of a kernel's (Kh, Kw) light from its centre, ()."""
     rows = torch.arange(kernel.size(0), device=kernel.device, dtype=kernel.dtype)
     columns = torch.arange(kernel.size(1), device=kernel.device, dtype=kernel.dtype)
@@ -423,7 +423,7 @@ class KernelSearch(nn.Module):
             self.take(self.precision(weight, noise_var, contrast, 3), y)
         if step == self.steps:
             end = self.kernel[0, 0]
-            kept = self.reaches(end) & (self.trusted > 0.0)
+            kept = self.wide_enough(end) & (self.trusted > 0.0)
             self.likeliest.copy_(torch.where(kept, end, without_specks(self.likeliest)))
 
     def begin(self, precision: Tensor, y: Tensor, contrast: Tensor) -> None:
@@ -469,7 +469,7 @@ class KernelSearch(nn.Module):
             better = energies[climb] < least - self.clearly * self.latent[0].numel()
             likeliest = torch.where(better[0], self.kernel[climb, 0], likeliest)
             least = torch.where(better, energies[climb], least)
-        self.trusted.copy_(self.reaches(likeliest))
+        self.trusted.copy_(self.wide_enough(likeliest))
         likeliest = torch.where(self.trusted > 0.0, likeliest, self.fitted)
         self.likeliest.copy_(likeliest)
         cleaned = without_specks(likeliest)
@@ -478,9 +478,9 @@ class KernelSearch(nn.Module):
         self.rest(y)
         self.settle(precision, y, 0, 1, 3)
 
-    def reaches(self, kernel: Tensor) -> Tensor:
+    def wide_enough(self, kernel: Tensor) -> Tensor:
         """Whether a kernel (Kh, Kw) is about as wide as the fit's, or wider, ()."""
-        return reach(kernel) >= self.narrowest * reach(self.fitted)
+        return rms_radius(kernel) >= self.narrowest * rms_radius(self.fitted)
 
     def centre(self) -> None:
         """Move kernel and latent image against each other until the kernel has the same room on all sides.
