@@ -8,35 +8,21 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy.optimize import minimize_scalar
+from scenes import random, stroke
 
-from napari_vdip.core import search
-from napari_vdip.core.prior import expected_squares, penalty
+from napari_vdip.core import climbs, search
 from napari_vdip.core.refine import Blur
-from napari_vdip.core.spread import Spread
 from napari_vdip.metrics import kernel_similarity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def random(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def stroke() -> torch.Tensor:
-    """Kernel of a hand that moves and turns, 9 x 11 px."""
-    kernel = torch.zeros(9, 11)
-    for place, (row, column) in enumerate([(2, 2), (3, 3), (4, 4), (4, 5), (4, 6), (5, 7), (6, 7)]):
-        kernel[row, column] = 1.0 + 0.3 * place
-    return kernel / kernel.sum()
-
-
 @pytest.fixture(scope="module")
 def scene() -> tuple[torch.Tensor, torch.Tensor]:
     """Make bricks seen through the glass, as sharp as photographs are, and blur them by `stroke`."""
     bricks = random(1, 1, 23, 24).repeat_interleave(5, 2).repeat_interleave(5, 3)[0, :, 2:110, 3:119]
-    sharp = F.conv2d(bricks[:, None], search.gaussian(0.7, 3, bricks)[None, None])[:, 0][:, :102, :108]
+    sharp = F.conv2d(bricks[:, None], climbs.gaussian(0.7, 3, bricks)[None, None])[:, 0][:, :102, :108]
     noise = 0.003 * torch.randn(1, 94, 98, generator=torch.Generator().manual_seed(1))
     return sharp, Blur(stroke(), torch.ones(1, 94, 98)).forward(sharp) + noise
 
@@ -58,46 +44,6 @@ def climbed(
         watch(step, found)
     found.prepare(found.steps, image, fitted, y, weight, noise_var, contrast)
     return found
-
-
-def test_kernel_and_glass_together_blur_as_one_after_the_other() -> None:
-    kernels, glass = random(2, 1, 5, 4), search.gaussian(0.7, 3, torch.zeros([]))
-    image = random(1, 30, 33)
-    both = Blur(search.through(kernels, glass), torch.ones(1, 20, 24)).forward(image)
-    seen = F.conv2d(image[:, None], glass[None, None])[:, 0]
-    for kernel, found in zip(kernels[:, 0], both, strict=True):
-        torch.testing.assert_close(found, Blur(kernel, torch.ones(1, 20, 24)).forward(seen))
-    assert float(glass.sum()) == pytest.approx(1.0)
-
-
-def test_the_adjoint_is_one() -> None:
-    kernel, glass = random(1, 1, 5, 4), search.gaussian(0.7, 3, torch.zeros([]))
-    other = random(1, 1, 11, 10, seed=1)
-    there = (search.through(kernel, glass) * other).sum()
-    torch.testing.assert_close(there, (kernel * search.through_adjoint(other, glass)).sum())
-
-
-def test_the_spectrum_of_the_variances_adds_up_to_them() -> None:
-    ratio = 10.0 ** (2.0 * random(1, 20, 24) - 3.0)
-    spread = Spread(stroke(), ratio, torch.zeros([]), 1)
-    torch.testing.assert_close(spread.spectrum().mean(), spread.pixel().sum(), rtol=1e-4, atol=0.0)
-
-
-def test_the_scale_is_the_one_of_least_energy() -> None:
-    image, var = 5.0 * random(1, 40, 44), 0.01 * random(1, 40, 44, seed=1)
-
-    def energy(logarithm: float) -> float:
-        scale = torch.tensor(math.exp(logarithm))
-        total = sum(
-            penalty(square, scale, search.steep()).sum() for square in expected_squares(image, var, 1)
-        )
-        return float(total) + image.numel() * logarithm
-
-    scale = torch.tensor(1.0)
-    for _ in range(20):
-        scale = search.rescaled(image, var, scale)
-    best = minimize_scalar(energy, bounds=(-5, 5), method="bounded")
-    assert float(scale.log()) == pytest.approx(best.x, abs=0.01)
 
 
 @pytest.mark.parametrize(("down", "right"), [(0.0, 0.0), (1.0, -2.0), (0.4, -1.3)])
@@ -164,7 +110,7 @@ def test_the_likeliest_of_three_is_taken(scene) -> None:
 
 
 def test_the_radius_of_a_kernel_is_that_of_its_light() -> None:
-    wide = search.gaussian(2.0, 9, torch.zeros([]))
+    wide = climbs.gaussian(2.0, 9, torch.zeros([]))
     assert float(search.rms_radius(wide)) == pytest.approx(2.0 * math.sqrt(2.0), rel=0.01)
     assert float(search.rms_radius(F.pad(wide, [3, 0, 0, 5]))) == pytest.approx(
         float(search.rms_radius(wide)), rel=1e-4
@@ -178,47 +124,8 @@ def test_where_no_blur_is_the_likeliest_the_kernel_of_the_fit_stays(scene) -> No
     found = climbed(y, stroke(), 8, 4, lambda step, now: ends.append(now.kernel.clone()))
     assert float(search.rms_radius(ends[7][2, 0])) < 0.65 * float(search.rms_radius(stroke()))
     assert float(found.trusted) == 0.0
-    torch.testing.assert_close(found.likeliest, search.without_specks(stroke()))
+    torch.testing.assert_close(found.likeliest, climbs.without_specks(stroke()))
     assert float(climbed(scene[1], stroke(), 8, 4).trusted) == 1.0
-
-
-def test_specks_are_noise_and_weak_arms_are_not() -> None:
-    kernel = stroke()
-    kernel[3:5, 4:6] += 0.02 * kernel.max()  # beside the stroke
-    speckled = kernel.clone()
-    speckled[7, 1] = speckled[0, 9] = 0.15 * kernel.max()
-    cleaned = search.without_specks(speckled)
-    torch.testing.assert_close(cleaned, kernel / kernel.sum())
-
-
-def test_a_faint_way_between_two_parts_stays_and_a_dead_end_goes() -> None:
-    kernel = torch.zeros(15, 15)
-    kernel[2:4, 2:5] = 1.0
-    kernel[10:12, 9:13] = 0.5
-    kernel[range(4, 10), range(4, 10)] = 0.15  # where the camera was fast
-    speckled = kernel.clone()
-    speckled[4:8, 2] = 0.15  # leads nowhere
-    speckled[13, 2] = 0.15
-    cleaned = search.without_specks(speckled)
-    # Beside a part its light keeps what is next to it.
-    far = torch.ones(15, 15, dtype=torch.bool)
-    far[1:6, 1:7] = False
-    torch.testing.assert_close((cleaned > 0.0)[far], (kernel > 0.0)[far])
-    assert float(cleaned[6:8, 2].sum()) == 0.0
-    broken = speckled.clone()
-    broken[6:8, 6:8] = 0.0
-    apart = search.without_specks(broken)
-    assert float(apart[11, 11]) > 0.0  # a part that nothing leads to is a part of the kernel all the same
-    assert float(apart[8:9, 8].sum()) == 0.0
-
-
-def test_steps_go_around_a_wall() -> None:
-    start, open_ = torch.zeros(3, 5), torch.ones(3, 5)
-    start[0, 0] = 1.0
-    open_[0:2, 2] = 0.0
-    open_[:, 4] = 0.0
-    found = search.steps_from(start, open_)
-    assert found[0].tolist() == [0.0, 1.0, math.inf, 4.0, math.inf]
 
 
 def test_the_last_part_stays_on_what_is_left_of_the_likeliest(scene) -> None:
@@ -226,7 +133,7 @@ def test_the_last_part_stays_on_what_is_left_of_the_likeliest(scene) -> None:
     found = climbed(
         scene[1], stroke(), 11, 8, lambda step, now: between.update({step: now.likeliest.clone()})
     )
-    support = search.without_specks(between[18]) > 0.0
+    support = climbs.without_specks(between[18]) > 0.0
     assert torch.equal(found.support[0, 0] > 0.0, support)
     assert float(found.likeliest[~support].sum()) == 0.0
     assert float(found.likeliest.sum()) == pytest.approx(1.0, abs=1e-4)
@@ -247,9 +154,9 @@ def test_a_kernel_that_is_heavy_at_one_end_keeps_the_other(scene) -> None:
     high[0, 3], high[1:5, 3] = 0.6, 0.1
     high = high.clone()
     weight = torch.ones_like(scene[1])
-    before = Blur(search.through(found.kernel, found.glass), weight).forward(found.latent)
+    before = Blur(climbs.through(found.kernel, found.glass), weight).forward(found.latent)
     found.centre()
     torch.testing.assert_close(found.kernel[1, 0, 2:7, 5], high[0:5, 3])
     torch.testing.assert_close(found.kernel[0, 0], stroke())  # each climb on its own
-    after = Blur(search.through(found.kernel, found.glass), weight).forward(found.latent)
+    after = Blur(climbs.through(found.kernel, found.glass), weight).forward(found.latent)
     torch.testing.assert_close(after[..., 4:-4, 4:-4], before[..., 4:-4, 4:-4])

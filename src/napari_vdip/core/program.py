@@ -487,7 +487,7 @@ class Program(nn.Module):
         before = self.kernel.clone()
         self.search.step(self.y, self.weight, self.noise_var, self.contrast, climbs)
         self.kernel.copy_(self.search.kernel[0, 0])
-        self.mean.copy_(self.search.image())
+        self.mean.copy_(self.search.image(0))
         self.note(before)
 
     def note(self, before: Tensor) -> None:

@@ -1,97 +1,22 @@
-"""The kernel of greatest evidence: expectation maximisation with the image integrated out.
+"""The kernel of greatest evidence: from the kernel of a fit to the likeliest one, by `climbs`.
 
 A fit of image and kernel together ends in one of many minima, and what explains the data best need
-not be the likeliest kernel. Given a kernel the image's posterior under a sparse prior is Gaussian
-(`evidence`); given the posterior, mean and covariance, the kernel is a quadratic problem on the simplex.
-In turn they climb to a kernel whose evidence is greatest (Levin et al., "Efficient marginal
-likelihood optimization in blind deconvolution", CVPR 2011).
-
-What is sharp in an image is not as sharp as such a prior thinks: optics and pixels have a blur of
-their own, without which each kernel comes out too wide by it. So the latent image of the prior is
-seen through a narrow Gaussian, the `glass`, and the kernel.
-
-Shapes: kernels (n, 1, Kh, Kw), n being the number of climbs, which go up at the same time; glass (g, g), both
-together (n, 1, Kh + g - 1, Kw + g - 1); latent images (n, c, H + Kh + g - 2, W + Kw + g - 2); data (c, H, W),
-their precisions (n, c, H, W); scalars of a climb (n, 1, 1, 1).
+not be the likeliest kernel.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from napari_vdip.core.blur import fast_length
-from napari_vdip.core.prior import Sparse, density, expected_squares, penalty, precisions, total
-from napari_vdip.core.refine import Blur, improve_image, on_simplex
-from napari_vdip.core.spread import Spread
+from napari_vdip.core.climbs import Climbs, rescaled, rolled, widened, without_specks
+from napari_vdip.core.refine import Blur
 
-REACH = 3  # of the glass to either side, px
 # Share of the contrast that a kernel may leave unexplained: by the tenth of a climb from which on.
 _ANNEALED = {0: 0.2, 3: 0.1, 4: 0.05, 6: 0.025}
-
-
-def steep() -> Sparse:
-    """Prior of the latent image: heavier tails than the polish has, as the steepest edges tell a kernel."""
-    return Sparse(1, 1.6, 0.5)
-
-
-def gaussian(width: float, reach: int, like: Tensor) -> Tensor:
-    """Draw a round Gaussian of this std in px, (2 reach + 1, 2 reach + 1); sums to 1."""
-    place = torch.arange(-reach, reach + 1, device=like.device, dtype=like.dtype)
-    bell = torch.exp(-0.5 * (place / width).square())
-    bell = bell / bell.sum()
-    return bell[:, None] * bell
-
-
-def through(kernel: Tensor, glass: Tensor) -> Tensor:
-    """Kernels and glass together."""
-    sides = [glass.size(1) - 1, glass.size(1) - 1, glass.size(0) - 1, glass.size(0) - 1]
-    return F.conv2d(F.pad(kernel, sides), glass[None, None])
-
-
-def through_adjoint(both: Tensor, glass: Tensor) -> Tensor:
-    """Adjoint of `through`: (n, 1, Kh + g - 1, Kw + g - 1) -> (n, 1, Kh, Kw)."""
-    return F.conv2d(both, glass[None, None])
-
-
-def widened(kernel: Tensor, width: float) -> Tensor:
-    """Kernel (Kh, Kw) blurred by a Gaussian of this std in px; sums to 1."""
-    bell = gaussian(width, max(kernel.size(0), kernel.size(1)) // 2, kernel)
-    reach = bell.size(0) // 2
-    wide = F.conv2d(F.pad(kernel, [reach, reach, reach, reach])[None, None], bell[None, None])[0, 0]
-    return wide / wide.sum()
-
-
-def without_specks(kernel: Tensor) -> Tensor:
-    """Kernel (Kh, Kw) without what stands alone, which is noise; sums to 1.
-
-    A pixel stays by what is around it. Where that leaves parts, a weaker way from one to another stays
-    too: a camera that is shaken moves on a line, and where it was fast the line is faint.
-    """
-    around = F.avg_pool2d(kernel[None], 3, 1, 1)[0]
-    weak = (around > 0.03 * around.max()).to(kernel.dtype)
-    strong = (around > 0.08 * around.max()).to(kernel.dtype)
-    peak = (around >= around.max()).to(kernel.dtype)
-    for _ in range(3):
-        near = (steps_from(peak, strong) < math.inf).to(kernel.dtype)
-        way = steps_from(near, weak) + steps_from(strong - near, weak)
-        strong = torch.maximum(strong, ((way <= way.min() + 1.0) & (way < math.inf)).to(kernel.dtype))
-    kept = kernel * strong
-    return kept / kept.sum()
-
-
-def steps_from(start: Tensor, within: Tensor) -> Tensor:
-    """Count the steps, to any of eight neighbours, from pixels that are 1 through others; inf: no way."""
-    count = torch.full_like(start, math.inf)
-    reached = start
-    for step in range(2 * (start.size(0) + start.size(1))):
-        count = torch.where((reached > 0.0) & (count > step), torch.full_like(start, float(step)), count)
-        reached = torch.maximum(reached, F.max_pool2d(reached[None], 3, 1, 1)[0] * within)
-    return count
 
 
 def rms_radius(kernel: Tensor) -> Tensor:
@@ -102,123 +27,6 @@ def rms_radius(kernel: Tensor) -> Tensor:
     middle, centre = (down * rows).sum(), (across * columns).sum()
     square = (down * (rows - middle).square()).sum() + (across * (columns - centre).square()).sum()
     return square.sqrt()
-
-
-def on_support(values: Tensor, support: Tensor) -> Tensor:
-    """Nearest kernel that is 0 where the support is, see `on_simplex`."""
-    return on_simplex(torch.where(support > 0.0, values, values.amin([-2, -1], keepdim=True) - 1.0))
-
-
-def seen_by(both: Tensor, precision: Tensor) -> Tensor:
-    """Precision with which the data see each latent pixel, (n, c, h, w)."""
-    seen = Blur(both, precision).adjoint(precision)
-    return torch.maximum(seen, 0.01 * seen.amax([-3, -2, -1], keepdim=True))
-
-
-def expectation(
-    latent: Tensor, slope_var: Tensor, y: Tensor, precision: Tensor, both: Tensor, scale: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Improve the posterior of the latent image for a kernel: mean, variance of a difference, free energy.
-
-    Parameters
-    ----------
-    latent, slope_var : Tensor, (n, c, h, w)
-        Where to start.
-    y : Tensor, (c, H, W)
-    precision : Tensor, (n, c, H, W)
-    both : Tensor
-        Kernel and glass.
-    scale : Tensor, ()
-        Of the prior.
-    """
-    nothing = torch.zeros_like(scale)
-    prior = precisions(expected_squares(latent, slope_var, 1), scale, steep())
-    latent = improve_image(latent, y, precision, both, prior, latent, nothing, 10)
-    seen = seen_by(both, precision)
-    spread = Spread(both, density(prior) / seen, nothing, 1)
-    slope_var = spread.difference() / seen
-    residual = Blur(both, precision).forward(latent) - y
-    energy = 0.5 * total(precision * residual.square()) + 0.5 * total(spread.data_share())
-    for square in expected_squares(latent, slope_var, 1):
-        energy = energy + total(penalty(square, scale, steep()))
-    energy = energy + 0.5 * total(spread.log_precision() + seen.log())
-    return latent, slope_var, energy
-
-
-def rescaled(latent: Tensor, slope_var: Tensor, scale: Tensor) -> Tensor:
-    """Scale of the prior that fits the posterior better: a fixed-point step, ()."""
-    steepness = torch.zeros_like(scale)
-    for square in expected_squares(latent, slope_var, 1):
-        u = square / scale.square()
-        bent = (u + 0.002 * 0.002).pow(0.5 * steep().exponent - 1.0)
-        steepness = steepness + (steep().weight * steep().exponent * bent * u).sum()
-    return scale * (steepness / latent.numel()).pow(1.0 / steep().exponent)
-
-
-def maximisation(
-    latent: Tensor,
-    slope_var: Tensor,
-    y: Tensor,
-    precision: Tensor,
-    kernel: Tensor,
-    support: Tensor,
-    glass: Tensor,
-    scale: Tensor,
-) -> Tensor:
-    """Kernel that explains the data best under the posterior of the latent image, on its support.
-
-    The gradient is exact. The curvature, between kernels that sum to 1, is taken as if image and
-    covariance were the same everywhere, so that it is diagonal in the frequencies.
-    """
-    both = through(kernel, glass)
-    tall, wide = both.size(-2), both.size(-1)
-    rows, columns = latent.size(-2), latent.size(-1)
-    prior = precisions(expected_squares(latent, slope_var, 1), scale, steep())
-    spread = Spread(both, density(prior) / seen_by(both, precision), torch.zeros_like(scale), 1)
-    doubt = spread.spectrum()
-    grid = [doubt.size(-2), doubt.size(-1)]
-
-    size = [fast_length(rows + tall), fast_length(columns + wide)]
-    image = torch.fft.rfft2(latent, s=size, dim=[-2, -1], norm=None)
-    residual = precision * (Blur(both, precision).forward(latent) - y)
-    padded = F.pad(residual, [wide - 1, 0, tall - 1, 0])
-    product = (torch.fft.rfft2(padded, s=size, dim=[-2, -1], norm=None) * image.conj()).sum(-3, keepdim=True)
-    slope = torch.fft.irfft2(product, s=size, dim=[-2, -1], norm=None)[..., :tall, :wide]
-    uncertain = torch.fft.fft2(both, s=grid, dim=[-2, -1], norm=None) * doubt
-    slope = slope + torch.fft.ifft2(uncertain, dim=[-2, -1], norm=None).real[..., :tall, :wide]
-    slope = through_adjoint(slope, glass)
-
-    varied = latent - latent.mean([-2, -1], keepdim=True)
-    power = torch.fft.rfft2(varied, s=size, dim=[-2, -1], norm=None).abs().square().sum(-3, keepdim=True)
-    lags = torch.fft.irfft2(power, s=size, dim=[-2, -1], norm=None).roll([tall - 1, wide - 1], [-2, -1])
-    lags = lags[..., : 2 * tall - 1, : 2 * wide - 1] * _taper(tall, lags)[:, None] * _taper(wide, lags)
-    # Centred at the first corner again: its spectrum is real.
-    lags = F.pad(lags, [0, grid[1] - lags.size(-1), 0, grid[0] - lags.size(-2)])
-    lags = lags.roll([1 - tall, 1 - wide], [-2, -1])
-    curvature = torch.fft.rfft2(lags, dim=[-2, -1], norm=None).real.clamp_min(0.0)
-    curvature = curvature * precision.mean([-3, -2, -1], keepdim=True)
-    curvature = curvature + doubt[..., : curvature.size(-1)]
-    curvature = curvature * torch.fft.rfft2(glass, s=grid, dim=[-2, -1], norm=None).abs().square()
-    steepest = curvature.amax([-2, -1], keepdim=True)
-    curvature = curvature + 1e-7 * steepest
-
-    start, found, ahead, time = kernel, kernel, kernel, 1.0
-    for _ in range(60):  # accelerated projected gradient, as in `KernelFit`
-        spectrum = torch.fft.rfft2(ahead - start, s=grid, dim=[-2, -1], norm=None)
-        bend = torch.fft.irfft2(spectrum * curvature, s=grid, dim=[-2, -1], norm=None)
-        step = 0.98 / steepest * (slope + bend[..., : kernel.size(-2), : kernel.size(-1)])
-        new = on_support(ahead - step, support)
-        new_time = 0.5 + 0.5 * (1.0 + 4.0 * time * time) ** 0.5
-        ahead = new + (time - 1.0) / new_time * (new - found)
-        found = new
-        time = new_time
-    return found
-
-
-def _taper(length: int, like: Tensor) -> Tensor:
-    """Triangle over the lags, (2 length - 1,): an autocorrelation that ends softly has no negative power."""
-    lag = torch.arange(1 - length, length, device=like.device, dtype=like.dtype)
-    return 1.0 - lag.abs() / length
 
 
 def moved(image: Tensor, down: Tensor, right: Tensor) -> Tensor:
@@ -250,7 +58,7 @@ def aligned(image: Tensor, kernel: Tensor, y: Tensor, weight: Tensor) -> Tensor:
             residual = weight * (model.forward(image.roll([rows, columns], [1, 2])) - y)
             misfits.append(residual.square().mean())
     best = torch.stack(misfits).argmin()
-    image = _rolled(image, best // 5 - 2, best % 5 - 2)
+    image = rolled(image, best // 5 - 2, best % 5 - 2)
     ahead = torch.zeros(2, device=y.device, dtype=y.dtype)
     here = image
     for _ in range(3):  # Gauss and Newton's steps for the rest
@@ -268,23 +76,7 @@ def aligned(image: Tensor, kernel: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     return here
 
 
-def _rolled(image: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Roll (c, h, w) by numbers of pixels that only the device knows."""
-    rows = (torch.arange(image.size(1), device=image.device) - down) % image.size(1)
-    columns = (torch.arange(image.size(2), device=image.device) - right) % image.size(2)
-    return image.index_select(1, rows).index_select(2, columns)
-
-
-def _off(heights: Tensor) -> Tensor:
-    """How many px the middle of what is not 0 is beyond that of the window."""
-    place = torch.arange(heights.size(0), device=heights.device)
-    high = heights > 0.0
-    first = torch.where(high, place, torch.full_like(place, heights.size(0))).min()
-    last = torch.where(high, place, torch.full_like(place, -1)).max()
-    return torch.div(first + last + 1 - heights.size(0), 2, rounding_mode="trunc")
-
-
-class KernelSearch(nn.Module):
+class KernelSearch(Climbs):
     """Three climbs: from the fit's kernel, from it blurred, from a blob. The likeliest kernel is taken.
 
     The last two believe the data little at first, which lets a kernel move far. A climb into a wrong
@@ -307,29 +99,17 @@ class KernelSearch(nn.Module):
     ----------
     steps : int
         Of climbs and last part.
-    kernel : Tensor, (3, 1, Kh, Kw)
-        Where the climbs are; the first one goes on in the last part.
     likeliest : Tensor, (Kh, Kw)
-        The best end of a climb; at the end what came of it without its specks.
-    support : Tensor, (1, 1, Kh, Kw)
-        1 where a kernel may be.
+        The best end of a climb; at the end what came of it without its specks. In the last part the first
+        climb goes on.
     generated : Tensor, (c, h, w)
         The fit's image.
     """
 
     if TYPE_CHECKING:
-        glass: Tensor
         generated: Tensor
         fitted: Tensor
         likeliest: Tensor
-        kernel: Tensor
-        support: Tensor
-        latent: Tensor
-        slope_var: Tensor
-        scale: Tensor
-        error: Tensor
-        energy: Tensor
-        stride: Tensor
         trusted: Tensor
 
     def __init__(
@@ -341,11 +121,9 @@ class KernelSearch(nn.Module):
         last: int,
         glass: float,
     ) -> None:
-        super().__init__()
+        super().__init__(3, canvas, kernel_height, kernel_width, glass, climbing + last > 0)
         self.climbing: int = climbing
         self.steps: int = climbing + last
-        # Times the way to the best kernel for a posterior; one way alone would creep.
-        self.farthest: float = 64.0
         # Nats a pixel by which a later climb has to be better: none is at rest when its steps are done.
         self.clearly: float = 0.004
         # A fit tells how far the blur reaches. A kernel of less than this share of it leaves the blur in the
@@ -360,28 +138,12 @@ class KernelSearch(nn.Module):
             self.marks.append((tenth * climbing // 10, _ANNEALED.get(tenth, -1.0)))
         self.first_error: float = _ANNEALED[0]
         self.last_error: float = _ANNEALED[6]
-        kernel, latent = (
-            [kernel_height, kernel_width],
-            [3, canvas[0], canvas[1] + 2 * REACH, canvas[2] + 2 * REACH],
-        )
         if self.steps == 0:
-            canvas, latent = [canvas[0], 1, 1], [3, canvas[0], 1, 1]
-        shapes: dict[str, list[int]] = {"generated": canvas, "latent": latent, "slope_var": latent}
-        shapes |= {
-            "fitted": kernel,
-            "likeliest": kernel,
-            "kernel": [3, 1, *kernel],
-            "support": [1, 1, *kernel],
-        }
-        shapes |= {name: [3, 1, 1, 1] for name in ("error", "energy", "stride")} | {"scale": []}
-        for name, shape in shapes.items():
-            self.register_buffer(name, torch.zeros(shape))
+            canvas = [canvas[0], 1, 1]
+        self.register_buffer("generated", torch.zeros(canvas))
+        for name in ("fitted", "likeliest"):
+            self.register_buffer(name, torch.zeros([kernel_height, kernel_width]))
         self.register_buffer("trusted", torch.zeros([]))  # 1: the likeliest kernel is taken
-        self.register_buffer("glass", gaussian(glass, REACH, self.scale))
-
-    def precision(self, weight: Tensor, noise_var: Tensor, contrast: Tensor, count: int) -> Tensor:
-        """Precision of the data as the climbs believe them now, (n, c, H, W)."""
-        return weight.square() / (noise_var + (self.error[:count] * contrast).square())
 
     def prepare(
         self,
@@ -415,9 +177,7 @@ class KernelSearch(nn.Module):
         for at, error in self.marks:
             if step == at:
                 if error > 0.0:
-                    self.error[1:] = error
-                    self.energy[1:] = math.inf
-                    self.stride[1:] = 1.0
+                    self.believe(error, 1)
                 self.centre()
         if step == self.climbing:
             self.take(self.precision(weight, noise_var, contrast, 3), y)
@@ -440,27 +200,6 @@ class KernelSearch(nn.Module):
             self.settle(precision, y, 0, 1, 1)
         self.settle(precision, y, 1, 3, 3)
 
-    def rest(self, y: Tensor) -> None:
-        """Forget what the climbs have found but the kernels: latent images are the blurred one."""
-        tall, wide = self.latent.size(-2) - y.size(-2), self.latent.size(-1) - y.size(-1)
-        down, right = (tall + 1) // 2, (wide + 1) // 2
-        self.latent.copy_(F.pad(y, [right, wide - right, down, tall - down], mode="replicate"))
-        self.slope_var.zero_()
-        self.energy.fill_(math.inf)
-        self.stride.fill_(1.0)
-
-    def settle(self, precision: Tensor, y: Tensor, first: int, end: int, rounds: int) -> Tensor:
-        """Improve the posteriors of some climbs, whose kernels stay as they are; returns their energies."""
-        both = through(self.kernel[first:end], self.glass)
-        energy = self.energy[first:end]
-        for _ in range(rounds):
-            latent, slope_var, energy = expectation(
-                self.latent[first:end], self.slope_var[first:end], y, precision[first:end], both, self.scale
-            )
-            self.latent[first:end] = latent
-            self.slope_var[first:end] = slope_var
-        return energy
-
     def take(self, precision: Tensor, y: Tensor) -> None:
         """Keep the likeliest end, of a later climb if clearly so; go on from it without its specks."""
         energies = self.settle(precision, y, 0, 3, 3)  # as far with each, whatever its last steps were
@@ -481,47 +220,3 @@ class KernelSearch(nn.Module):
     def wide_enough(self, kernel: Tensor) -> Tensor:
         """Whether a kernel (Kh, Kw) is about as wide as the fit's, or wider, ()."""
         return rms_radius(kernel) >= self.narrowest * rms_radius(self.fitted)
-
-    def centre(self) -> None:
-        """Move kernel and latent image against each other until the kernel has the same room on all sides.
-
-        Light is where it was blurred to, so the centre of mass is in the middle, and the far end of a kernel
-        that is heavy at one would be cut off.
-        """
-        for climb in range(3):
-            kernel = without_specks(self.kernel[climb, 0])
-            down, right = _off(kernel.amax(1)), _off(kernel.amax(0))
-            self.kernel[climb] = _rolled(self.kernel[climb], -down, -right)
-            self.latent[climb] = _rolled(self.latent[climb], down, right)
-            self.slope_var[climb] = _rolled(self.slope_var[climb], down, right)
-            self.energy[climb] = torch.where(down.abs() + right.abs() > 0, math.inf, self.energy[climb])
-
-    def step(self, y: Tensor, weight: Tensor, noise_var: Tensor, contrast: Tensor, count: int) -> None:
-        """Go a multiple of the way to the best kernel for this posterior; less far where energy rises.
-
-        Parameters
-        ----------
-        y, weight : Tensor, (c, H, W)
-        noise_var, contrast : Tensor, ()
-        count : int
-            Of the climbs that go on: 3 in the first `climbing` steps, then 1.
-        """
-        precision = self.precision(weight, noise_var, contrast, count)
-        old, image, var = self.kernel[:count], self.latent[:count], self.slope_var[:count]
-        best = maximisation(image, var, y, precision, old, self.support, self.glass, self.scale)
-        kernel = on_support(old + self.stride[:count] * (best - old), self.support)
-        latent, slope_var, energy = expectation(
-            image, var, y, precision, through(kernel, self.glass), self.scale
-        )
-        good = energy < self.energy[:count]
-        self.kernel[:count] = torch.where(good, kernel, old)
-        self.latent[:count] = torch.where(good, latent, image)
-        self.slope_var[:count] = torch.where(good, slope_var, var)
-        self.energy[:count] = torch.where(good, energy, self.energy[:count])
-        farther, nearer = (1.5 * self.stride).clamp_max(self.farthest), (0.25 * self.stride).clamp_min(0.25)
-        self.stride[:count] = torch.where(good, farther[:count], nearer[:count])
-
-    def image(self) -> Tensor:
-        """Sharp image of the first climb, as sharp as images of this kind are: (c, h, w)."""
-        seen: Tensor = F.conv2d(self.latent[0][:, None], self.glass[None, None])[:, 0]
-        return seen
