@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from scipy.ndimage import gaussian_filter
 from scipy.signal import fftconvolve
 
+from large import discs, ended, motion, settings_of
 from napari_vdip import Options, arrays, coarse, pace, solve, stack
 from napari_vdip.metrics import closeness, kernel_similarity
 
@@ -17,25 +17,6 @@ from napari_vdip.metrics import closeness, kernel_similarity
 def blurred(shape, kernel, seed=0):
     sharp = 1000 * gaussian_filter(np.random.default_rng(seed).random(shape), 1.0)
     return sharp, fftconvolve(sharp, kernel, mode="same")
-
-
-def motion(size, length):
-    """Kernel of a hand that moves along a diagonal."""
-    kernel = np.zeros((size, size), dtype=np.float32)
-    steps = np.arange(length) - length // 2 + size // 2
-    kernel[steps, steps[::-1]] = 1.0
-    kernel = gaussian_filter(kernel, 0.8)
-    return kernel / kernel.sum()
-
-
-def leaves(shape, rng):
-    """Paint discs of many sizes over one another: edges of all directions, as in a photograph."""
-    rows, columns = np.indices(shape)
-    image = np.full(shape, 0.5)
-    for radius in np.sort(rng.pareto(1.5, 400) + 1)[::-1] * 4:
-        row, column, grey = rng.uniform(0, (*shape, 1))
-        image[(rows - row) ** 2 + (columns - column) ** 2 < radius**2] = grey
-    return image
 
 
 class TestSizes:
@@ -111,30 +92,6 @@ class TestDoubling:
         assert difference < 0.05 * both[0][inner].std()
 
 
-def settings_of(kernel_size, **keywords):
-    options = Options(kernel_size=kernel_size, preset="fast", threads=1, kernel_draws=0, **keywords)
-    return solve.Setting(options, torch.device("cpu"), "off", (kernel_size,) * 2, "given", None)
-
-
-def discs():
-    """Sharp discs, the same blurred by a large kernel, and the kernel."""
-    kernel = motion(29, 23)
-    rng = np.random.default_rng(4)
-    sharp = leaves((132, 132), rng)
-    image = fftconvolve(sharp, kernel, mode="valid") + rng.normal(0, 0.002, (104, 104))
-    return sharp[14:-14, 14:-14], image, kernel
-
-
-def whole(image, setting):
-    """Fit to the end."""
-    steps = solve.solve(image, None, setting, 0)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
 class TestAFit:
     @pytest.mark.usefixtures("small_fit")
     def test_its_progress_runs_over_both_sizes(self):
@@ -167,9 +124,11 @@ class TestAFit:
         assert len(result.history.steps) == result.report["steps"]
 
     def test_the_estimate_of_its_time_knows_both_sizes(self):
-        fast = pace.estimate((256, 256), Options(kernel_size=27, preset="fast", kernel_draws=0), "cpu", {})
-        once = pace.estimate((256, 256), Options(kernel_size=27), "cpu", {})
-        more = pace.estimate((256, 256), Options(kernel_size=29), "cpu", {})
+        """Of a short run: a longer one begins by climbs."""
+        short = Options(kernel_size=27, iterations=90)
+        fast = pace.estimate((256, 256), replace(short, preset="fast", kernel_draws=0), "cpu", {})
+        once = pace.estimate((256, 256), short, "cpu", {})
+        more = pace.estimate((256, 256), replace(short, kernel_size=29), "cpu", {})
         assert more == pytest.approx(once + 0.75 * fast)
 
     @pytest.mark.usefixtures("small_fit")
@@ -186,18 +145,11 @@ class TestAFit:
         _, image = blurred((96, 96), motion(29, 17))
         setting = replace(settings_of(29, iterations=6))
 
-        def finish(steps):
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as end:
-                    return end.value
-
-        whole = finish(solve.solve(image, None, setting, 0))
+        whole = ended(solve.solve(image, None, setting, 0))
         steps = solve.solve(image, None, setting, 0)
         first = next(steps)
         assert first.stage.startswith("half the size")
-        again = finish(steps)
+        again = ended(steps)
         assert np.array_equal(whole.image, again.image)
         assert np.array_equal(whole.kernel, again.kernel)
 
@@ -221,14 +173,8 @@ class TestAFit:
 
     @pytest.mark.slow
     def test_a_large_kernel_is_found(self):
-        """In numbers of 32 bits on every processor: with 16 the one start that is asked for gains 0.7 dB."""
+        """By a fit too short for climbs, in 32 bits on every processor: with 16 it gains 0.7 dB."""
         sharp, image, kernel = discs()
-        found = whole(image, settings_of(29, iterations=90, precision="float32"))
+        found = ended(solve.solve(image, None, settings_of(29, iterations=90, precision="float32"), 0))
         assert kernel_similarity(found.kernel, kernel) > 0.8
         assert closeness(found.image, sharp, 1.0).psnr > closeness(image, sharp, 1.0).psnr + 1
-
-    @pytest.mark.slow
-    def test_a_large_kernel_is_not_lost_though_no_blur_is_likelier(self):
-        _, image, kernel = discs()
-        found = whole(image, settings_of(29))
-        assert kernel_similarity(found.kernel, kernel) > 0.75

@@ -36,6 +36,7 @@ ROOMS = (
     "defects",
     "arrays",
     "coarse",
+    "ladder",
     "heap",
     "optics",
     "stars",

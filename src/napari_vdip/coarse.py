@@ -27,27 +27,46 @@ if TYPE_CHECKING:
 
 
 def half(frame: Frame) -> Frame:
-    """Frame at half the size: means of 2 x 2 px, a last odd row or column doubled.
+    """Frame at half the size: means of 2 x 2 px, a last odd row or column doubled."""
+    alpha = None if frame.alpha is None else _even(frame.alpha)
+    even = replace(frame, y=_even(frame.y), weight=_even(frame.weight), alpha=alpha)
+    return reduced(even, (even.y.shape[1] // 2, even.y.shape[2] // 2))
 
-    A pixel takes part where all four do. The noise of their mean is half as large.
+
+def reduced(frame: Frame, shape: Size) -> Frame:
+    """Frame at a smaller size, (H, W): the mean over what each pixel covers.
+
+    A pixel takes part where all that it covers does. The noise of their mean is smaller.
     """
-    precision = np.square(_even(frame.weight))
-    with np.errstate(divide="ignore"):
-        variance = _blocks(1.0 / precision)
-    weight = np.where(np.isfinite(variance), 1.0 / np.sqrt(variance), 0.0)
+    from napari_vdip.opencv import cv2
+
+    def mean(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        size = (shape[1], shape[0])
+        planes = [cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in values.astype(float)]
+        return np.stack(planes)
+
+    height, width = frame.y.shape[1:]
+    whole = mean(frame.weight > 0) > 1 - 1e-6
+    variance = mean(1.0 / np.square(np.where(frame.weight > 0, frame.weight, 1.0)))
+    rows, columns = ((np.arange(new) * old) // new for new, old in zip(shape, (height, width), strict=True))
     return replace(
         frame,
-        y=_blocks(_even(frame.y)).astype(np.float32),
-        weight=weight.astype(np.float32),
-        noise_std=frame.noise_std / 2,
-        alpha=None if frame.alpha is None else _even(frame.alpha)[::2, ::2],
+        y=mean(frame.y).astype(np.float32),
+        weight=np.where(whole, 1.0 / np.sqrt(variance), 0.0).astype(np.float32),
+        noise_std=frame.noise_std * float(np.sqrt(shape[0] * shape[1] / (height * width))),
+        alpha=None if frame.alpha is None else frame.alpha[np.ix_(rows, columns)],
     )
 
 
 def doubled_kernel(kernel: FloatArray, kernel_size: Size) -> FloatArray:
-    """Kernel at twice the size, (Kh, Kw): interpolated about its middle; sums to 1."""
+    """Kernel at twice the size, (Kh, Kw)."""
+    return enlarged_kernel(kernel, kernel_size, 2.0)
+
+
+def enlarged_kernel(kernel: FloatArray, kernel_size: Size, ratio: float) -> FloatArray:
+    """Kernel at another size, (Kh, Kw): interpolated about its middle; sums to 1."""
     at = [
-        (np.arange(new) - (new - 1) / 2) / 2 + (old - 1) / 2
+        (np.arange(new) - (new - 1) / 2) / ratio + (old - 1) / 2
         for new, old in zip(kernel_size, kernel.shape, strict=True)
     ]
     found = map_coordinates(kernel, np.meshgrid(*at, indexing="ij"), order=1)
@@ -55,14 +74,20 @@ def doubled_kernel(kernel: FloatArray, kernel_size: Size) -> FloatArray:
     return large
 
 
-def doubled(result: Result, shape: Size, kernel_size: Size, options: Options) -> Result:
-    """Enlarge a result, to be looked at while the fit goes on: image (H, W) or (H, W, channels)."""
+def enlarged(values: FloatArray, shape: Size) -> FloatArray:
+    """Image (H, W) or (H, W, channels) at the size of the whole, to be looked at while the fit goes on."""
     from napari_vdip.opencv import cv2
 
+    large: Any = cv2.resize(values, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(large, dtype=np.float32)
+
+
+def doubled(result: Result, shape: Size, kernel_size: Size, options: Options) -> Result:
+    """Enlarge a result at half the size: image (H, W) or (H, W, channels)."""
+    even = (shape[0] + shape[0] % 2, shape[1] + shape[1] % 2)
+
     def larger(values: FloatArray) -> FloatArray:
-        height, width = values.shape[:2]
-        enlarged: Any = cv2.resize(values, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
-        return np.asarray(enlarged[: shape[0], : shape[1]], dtype=np.float32)
+        return enlarged(values, even)[: shape[0], : shape[1]]
 
     asked = {"options": options.as_dict(), "preset": asdict(PRESETS[options.preset])}
     report = result.report | asked | {"kernel_size": list(kernel_size), "partial": True}
@@ -82,11 +107,3 @@ def _even(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Double a last odd row and column, (..., H, W)."""
     odd = [(0, 0)] * (values.ndim - 2) + [(0, size % 2) for size in values.shape[-2:]]
     return np.pad(values, odd, mode="edge")
-
-
-def _blocks(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Means of blocks of 2 x 2, (c, H, W) with even sides -> (c, H / 2, W / 2)."""
-    channels, height, width = values.shape
-    blocks = values.reshape(channels, height // 2, 2, width // 2, 2)
-    means: npt.NDArray[Any] = blocks.mean((2, 4), dtype=np.float64)
-    return means

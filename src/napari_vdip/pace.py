@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_vdip.layout import Layout, layout_of
@@ -50,6 +51,14 @@ _LEAST_STEPS = 100  # a shorter fit is mostly start-up
 LARGEST = 27  # px: the largest kernel that is looked for from nothing, see `coarse`
 _LEAST_SIDE = 96  # px: a smaller image has too little left at half its size
 _COARSE_STARTS = 3
+# Where a large kernel is looked for by many climbs, see `ladder`: size in px at which they begin, and how
+# much larger each rung is at most; climbs on the first rung and on the others, and the steps of each.
+_BEGUN_AT = 15
+_RUNG = 1.5
+BEGINNINGS = 14
+KEPT = 5
+_FIRST_RUNG_STEPS = 50
+_RUNG_STEPS = 36
 
 
 def half_size(kernel_size: Size) -> Size:
@@ -74,6 +83,51 @@ def work_of_halves(kernel_size: Size, shape: Size) -> float:
         return 0.0
     kernel_size, shape = half_size(kernel_size), (-(-shape[0] // 2), -(-shape[1] // 2))
     return 0.25 * (starts_of(kernel_size, shape) + work_of_halves(kernel_size, shape))
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A size at which kernels climb, see `ladder`.
+
+    Attributes
+    ----------
+    factor : float
+        Size in that of the whole.
+    shape, kernel_size : (int, int)
+    climbs : int
+        How many go up at most.
+    steps : int
+    """
+
+    factor: float
+    shape: Size
+    kernel_size: Size
+    climbs: int
+    steps: int
+
+    @property
+    def work(self) -> float:
+        """Work for each pixel of the whole, in steps of a fit."""
+        return self.steps * self.climbs * self.factor**2 * CLIMBS_COST / 3
+
+
+def rungs(kernel_size: Size, shape: Size) -> list[Rung]:
+    """Sizes at which a large kernel is looked for, smallest first; the last one is half of the whole."""
+    first = min(0.5, max(_BEGUN_AT / max(kernel_size), 0.5 * _LEAST_SIDE / min(shape)))
+    ways = math.ceil(math.log(0.5 / first) / math.log(_RUNG) - 0.3)
+    found = []
+    for way in range(ways, -1, -1):
+        factor = 0.5 * (2 * first) ** (way / ways) if ways else 0.5
+        height, width = (max(5, math.ceil(size * factor) | 1) for size in kernel_size)
+        small = (round(shape[0] * factor), round(shape[1] * factor))
+        climbs, steps = (BEGINNINGS, _FIRST_RUNG_STEPS) if way == ways else (KEPT, _RUNG_STEPS)
+        found.append(Rung(factor, small, (height, width), climbs, steps))
+    return found
+
+
+def climbs_first(options: Options) -> bool:
+    """Whether a large kernel is looked for by climbs, as it is where a fit's own kernel is searched."""
+    return climbs_of(options) != (0, 0)
 
 
 def steps_of(options: Options) -> int:
@@ -236,8 +290,10 @@ def _near_work(pixels: int, options: Options, follow: bool, share: float = 1.0) 
 def _steps_at_halves(kernel_size: Size, shape: Size, options: Mapping[str, Any]) -> float:
     """Work of looking for a large kernel at reduced sizes, in steps at full size."""
     chosen = _chosen(options)
-    if not chosen.polishes or chosen.family_used != "free":
+    if not chosen.polishes or chosen.family_used != "free" or not begins_small(kernel_size, shape):
         return 0.0
+    if climbs_first(chosen):
+        return sum(rung.work for rung in rungs(kernel_size, shape))
     return work_of_halves(kernel_size, shape) * _weighed(Options.from_keywords(chosen, preset="fast"))
 
 

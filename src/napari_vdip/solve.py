@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import napari_vdip
-from napari_vdip import arrays, coarse, devices, diagnosis, family, heap, optics, pace, sharpness
+from napari_vdip import arrays, coarse, devices, diagnosis, family, heap, ladder, optics, pace, sharpness
 from napari_vdip.core.compile import runner
 from napari_vdip.core.prior import Sparse
 from napari_vdip.core.program import Plan
@@ -53,6 +53,10 @@ _OPINIONS = {
     "polished": ", and the difference between the networks' image and the polished one",
     "near": ", and the difference between a smooth first image and the polished one",
 }
+_SMALLER = (
+    "one standard deviation of each pixel of a smaller image, enlarged: under the model with the kernel "
+    "held; the kernel's own uncertainty is not in it"
+)
 
 
 @dataclass(frozen=True)
@@ -257,7 +261,7 @@ def _solved(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progr
     started, chunk = time.perf_counter(), 1
     with _threads(1):  # thousands of small questions, which more threads only make slower
         setting = with_steepness(_with_family(setting, frame), frame)
-    before = yield from _from_half(frame, setting, seed)
+    before = yield from _from_small(frame, setting, seed)
     if before is not None:
         setting = replace(setting, first=before.result.kernel)
         started = time.perf_counter() - before.seconds
@@ -296,23 +300,86 @@ def _solved(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progr
     return result
 
 
-def _from_half(
+def _from_small(
     frame: arrays.Frame, setting: Setting, seed: int
 ) -> Generator[Progress, None, Progress | None]:
-    """Fit the image at half its size first, where the kernel is unknown and large.
-
-    Where that one begins from nothing, several starts are made, of which the one that explains the
-    image best goes on: at this size they cost little, and a wrong kernel is not mended later.
+    """Look for the kernel in smaller images first, where it is unknown and large.
 
     Returns
     -------
     Progress or None
-        The last one of the start that goes on, with the time and steps of all.
+        The last one, with the kernel to go on from, and the time and steps of all that was done.
     """
     shape = (frame.y.shape[1], frame.y.shape[2])
     unknown = setting.kernel is None and setting.near is None and setting.options.polishes
     if not unknown or not pace.begins_small(setting.kernel_size, shape):
         return None
+    if pace.climbs_first(setting.options):
+        return (yield from _from_ladder(frame, setting, seed))
+    return (yield from _from_half(frame, setting, seed))
+
+
+def _from_ladder(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progress, None, Progress]:
+    """Look for a large kernel by many climbs, see `ladder`."""
+    threads, shape = _worthwhile(setting.options.threads, frame), (frame.y.shape[1], frame.y.shape[2])
+    own = steps_of(plan_of(setting, *frame.y.shape), setting)
+    work = sum(rung.work for rung in pace.rungs(setting.kernel_size, shape))
+    climbs = ladder.climb(frame, setting.kernel_size, setting.device)
+    course: list[tuple[float, float, float, float]] = []  # energy, misfit, kernel's change, time
+    before = np.full(setting.kernel_size, 1.0 / math.prod(setting.kernel_size), dtype=np.float32)
+    begun, shown, progress = time.perf_counter(), 0.0, None
+    while True:
+        with _threads(threads):
+            try:
+                seen = next(climbs)
+            except StopIteration as end:
+                assert progress is not None
+                return replace(progress, result=replace(progress.result, kernel=end.value))
+        seconds = time.perf_counter() - begun
+        course.append((seen.energy, seen.misfit, float(np.abs(seen.kernel - before).sum()), seconds))
+        before = seen.kernel
+        if seconds - shown < _CHUNK_SECONDS and seen.done < seen.steps:
+            continue
+        columns = np.array(course).T
+        history = History(
+            steps=np.arange(seen.done),
+            objective=columns[0].astype(np.float32),
+            misfit=columns[1].astype(np.float32) * np.float32(frame.scale),
+            kernel_change=columns[2].astype(np.float32),
+            seconds=columns[3],
+        )
+        image, std = (
+            np.stack([coarse.enlarged(plane, shape) for plane in planes]) for planes in (seen.image, seen.std)
+        )
+        progress = Progress(
+            stage=f"kernel in a smaller image, {seen.rung + 1} of {seen.rungs}",
+            step=seen.done,
+            steps=seen.steps + own,
+            slice_index=0,
+            slices=1,
+            seconds=seconds,
+            seconds_left=seconds / seen.share * (1.0 - seen.share + own / work),
+            result=Result(
+                frame.image(image),
+                frame.uncertainty(std),
+                centred(seen.kernel)[0],
+                history,
+                _report(frame, setting, seed, seconds, (seen.done, seen.steps + own), _SMALLER),
+            ),
+        )
+        left = time.perf_counter()
+        yield progress
+        begun += time.perf_counter() - left
+        shown = seconds
+
+
+def _from_half(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progress, None, Progress]:
+    """Fit the image at half its size first.
+
+    Where that one begins from nothing, several starts are made, of which the one that explains the
+    image best goes on: at this size they cost little, and a wrong kernel is not mended later.
+    """
+    shape = (frame.y.shape[1], frame.y.shape[2])
     smaller = replace(setting, kernel_size=pace.half_size(setting.kernel_size), keep_network=False)
     smaller = replace(smaller, options=replace(setting.options, preset="fast", kernel_draws=0))
     own = steps_of(plan_of(setting, *frame.y.shape), setting)
@@ -435,6 +502,8 @@ def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
         values = (torch.as_tensor(value, device=setting.device) for value in (*data, np.int64(seed)))
         program.start(*values)
         program.floor.fill_(-_NO_FLOOR if frame.floor is None else frame.floor)
+        if setting.first is not None and plan.climb > 0:
+            program.search.telling.copy_(torch.from_numpy(ladder.telling(frame, setting.kernel_size)))
         if setting.near is not None:
             _without_networks(program, setting)
 
@@ -466,7 +535,7 @@ def _starts(polish: int, setting: Setting) -> int:
 
 def steps_of(plan: Plan, setting: Setting) -> int:
     """Count the steps of all starts, and the other kernels at the end."""
-    start = plan.prefit + plan.bound + plan.ssim + plan.profile + plan.polish
+    start = plan.prefit + plan.bound + plan.ssim + plan.profile + plan.climb + plan.last_climb + plan.polish
     return _starts(plan.polish, setting) * start + _draws(plan.polish, setting)
 
 
@@ -510,7 +579,8 @@ def _read_out(
         kernel_change=log[:, 2].copy(),
         seconds=np.interp(fits.turns(), [step for step, _ in times], [at for _, at in times]),
     )
-    report = _report(fits, frame, setting, seed, times[-1][1])
+    at = (done, fits.steps)
+    report = _report(frame, setting, seed, times[-1][1], at, _covers(fits, setting), fits.draws)
     # A kernel on its way looks odd without being so, and one from elsewhere was judged there.
     if not report["partial"] and (setting.near is None or setting.kernel_only):
         course, told = history.part(fits.last_fit), setting.kernel_numbers
@@ -551,11 +621,19 @@ def centred(kernel: FloatArray) -> tuple[FloatArray, int, int]:
     return (moved / moved.sum()).astype(np.float32), down, right
 
 
-def _report(fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, seconds: float) -> dict[str, Any]:
-    """Tell what was done, JSON-ready."""
+def _report(
+    frame: arrays.Frame,
+    setting: Setting,
+    seed: int,
+    seconds: float,
+    at: tuple[int, int],
+    covers: str,
+    draws: int = 0,
+) -> dict[str, Any]:
+    """Tell what was done, JSON-ready; `at`: step reached, of how many."""
     options = setting.options
     preset = PRESETS[options.preset]
-    finished = fits.done >= fits.steps
+    (done, steps), finished = at, at[0] >= at[1]
     return {
         "options": options.as_dict(),
         "seed": seed,
@@ -578,12 +656,12 @@ def _report(fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, seco
         "kernel_numbers": {name: asdict(number) for name, number in setting.kernel_numbers.items()},
         "kernel_source": setting.kernel_source,
         "noise_std": frame.noise_std * frame.scale,
-        "uncertainty": _covers(fits, setting),
-        "kernel_draws": fits.draws,
-        "steps": fits.done,
+        "uncertainty": covers,
+        "kernel_draws": draws,
+        "steps": done,
         "partial": not finished,
         "seconds": round(seconds, 3),
-        "stop_reason": "finished" if finished else f"stopped at step {fits.done} of {fits.steps}",
+        "stop_reason": "finished" if finished else f"stopped at step {done} of {steps}",
         "left_out": frame.defects.as_dict(),
         "warnings": list(frame.defects.sentences),
         "findings": [],

@@ -320,7 +320,7 @@ class Program(nn.Module):
                     self.mean,
                     self.kernel,
                     self.y,
-                    self.weight,
+                    self.weight * self.search.telling,
                     self.noise_var,
                     self.contrast,
                 )
@@ -485,7 +485,8 @@ class Program(nn.Module):
     def search_step(self, climbs: int) -> None:
         """Go a step towards the kernel of greatest evidence, and show the first climb's image."""
         before = self.kernel.clone()
-        self.search.step(self.y, self.weight, self.noise_var, self.contrast, climbs)
+        weight = self.weight * self.search.telling
+        self.search.step(self.y, weight, self.noise_var, self.contrast, climbs)
         self.kernel.copy_(self.search.kernel[0, 0])
         self.mean.copy_(self.search.image(0))
         self.note(before)

@@ -104,10 +104,13 @@ class KernelSearch(Climbs):
         climb goes on.
     generated : Tensor, (c, h, w)
         The fit's image.
+    telling : Tensor, (H, W)
+        Share of each pixel's weight that counts in the search; 1 unless it is written to.
     """
 
     if TYPE_CHECKING:
         generated: Tensor
+        telling: Tensor
         fitted: Tensor
         likeliest: Tensor
         trusted: Tensor
@@ -141,6 +144,8 @@ class KernelSearch(Climbs):
         if self.steps == 0:
             canvas = [canvas[0], 1, 1]
         self.register_buffer("generated", torch.zeros(canvas))
+        rows, columns = max(1, canvas[1] - kernel_height + 1), max(1, canvas[2] - kernel_width + 1)
+        self.register_buffer("telling", torch.ones([rows, columns]))
         for name in ("fitted", "likeliest"):
             self.register_buffer(name, torch.zeros([kernel_height, kernel_width]))
         self.register_buffer("trusted", torch.zeros([]))  # 1: the likeliest kernel is taken

@@ -1,0 +1,274 @@
+"""A large kernel from nothing: many beginnings at a small size, of which the likeliest climb on.
+
+From nothing, no single climb finds a kernel of many pixels; at a size at which it is small one of many does.
+The evidence tells which, and the few likeliest go on at larger sizes, up to half of that of the image.
+
+What an image is made of can mislead it: bars and lines do not change along themselves, so that each of their
+pixels is the same piece of evidence once more. Where an image changes in one direction only, its data
+count less.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.ndimage import gaussian_filter  # type: ignore[import-untyped]
+from scipy.signal import correlate  # type: ignore[import-untyped]
+
+from napari_vdip import coarse, pace
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import numpy.typing as npt
+    import torch
+
+    from napari_vdip.arrays import Frame
+    from napari_vdip.core.climbs import Climbs
+
+    FloatArray = npt.NDArray[np.float32]
+    Size = tuple[int, int]
+
+# Share of the contrast that a kernel may leave unexplained, and for what part of the steps of a rung.
+_FIRST_ERRORS = ((0.2, 0.3), (0.1, 0.2), (0.05, 0.2), (0.035, 0.3))
+_ERRORS = ((0.1, 0.33), (0.05, 0.28), (0.035, 0.39))
+# Scale of the prior in units of the contrast: edges under a large blur are steeper than the blurred ones
+# tell, and where it is too small, no blur is the likeliest.
+_SCALE = 2.2
+_GLASS = 0.4  # px: what a sharp image has of its own is smaller in a smaller image
+_ONE_WAY = 0.3  # weaker change, in the stronger one, from which on data count in full
+_LEAST = 0.1  # of their weight where there is one direction only
+_ALIKE = 0.93  # similarity of climbs of which one is enough
+_SETTLED = 4  # rounds for the image, before a rung and after it
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How far the climbs are.
+
+    Attributes
+    ----------
+    rung, rungs : int
+    done, steps : int
+        Of all rungs.
+    share : float
+        Of the work that is done.
+    image, std : ndarray, (c, h, w)
+        Of the likeliest climb, at the size of the rung.
+    kernel : ndarray, (Kh, Kw)
+        Its kernel at the size of the whole.
+    energy, misfit : float
+        Its free energy in nats, and the root mean square of what it does not explain.
+    """
+
+    rung: int
+    rungs: int
+    done: int
+    steps: int
+    share: float
+    image: FloatArray
+    std: FloatArray
+    kernel: FloatArray
+    energy: float
+    misfit: float
+
+
+def climb(frame: Frame, kernel_size: Size, device: torch.device) -> Generator[Seen, None, FloatArray]:
+    """Look for a large kernel from nothing.
+
+    Parameters
+    ----------
+    frame : Frame
+        The whole image.
+    kernel_size : (int, int)
+    device : torch.device
+
+    Yields
+    ------
+    Seen
+        After every step.
+
+    Returns
+    -------
+    ndarray, (Kh, Kw)
+        The likeliest kernel; sums to 1.
+    """
+    shape = (frame.y.shape[1], frame.y.shape[2])
+    ladder = pace.rungs(kernel_size, shape)
+    steps, work = sum(rung.steps for rung in ladder), sum(rung.work for rung in ladder)
+    done, worked = 0, 0.0
+    kernels = beginnings(ladder[0].kernel_size)
+    for number, rung in enumerate(ladder):
+        if number > 0:
+            ratio = rung.factor / ladder[number - 1].factor
+            kernels = [coarse.enlarged_kernel(kernel, rung.kernel_size, ratio) for kernel in kernels]
+        errors = _errors(_ERRORS if number > 0 else _FIRST_ERRORS, rung.steps)
+        on = _Rung(coarse.reduced(frame, rung.shape), kernels, errors[0], device)
+        for step in range(rung.steps):
+            if step > 0 and errors[step] < errors[step - 1]:
+                on.believe(errors[step])
+            on.step()
+            best = on.likeliest()
+            yield Seen(
+                rung=number,
+                rungs=len(ladder),
+                done=done + step + 1,
+                steps=steps,
+                share=(worked + rung.work * (step + 1) / rung.steps) / work,
+                image=on.image(best),
+                std=on.std(best),
+                kernel=coarse.enlarged_kernel(on.kernel(best), kernel_size, 1 / rung.factor),
+                energy=on.energy(best),
+                misfit=on.misfit(best),
+            )
+        done, worked = done + rung.steps, worked + rung.work
+        kernels = on.ends(pace.KEPT)
+    return coarse.enlarged_kernel(kernels[0], kernel_size, 1 / ladder[-1].factor)
+
+
+def _errors(course: tuple[tuple[float, float], ...], steps: int) -> list[float]:
+    """Error that is believed at each step."""
+    errors, parts = zip(*course, strict=True)
+    at = np.searchsorted(np.cumsum(parts), (np.arange(steps) + 0.5) / steps)
+    return [errors[part] for part in at]
+
+
+def beginnings(size: Size) -> list[FloatArray]:
+    """Kernels to begin from: two blobs, lines in eight directions, half as long ones in four."""
+    height, width = size
+    rows, columns = np.indices(size) - np.array([height // 2, width // 2])[:, None, None]
+    blobs = [np.exp(-0.5 * (rows**2 + columns**2) / (max(size) / part) ** 2) for part in (6, 4)]
+    lines = [_line(size, math.pi * turn / 8, 1.0) for turn in range(8)]
+    lines += [_line(size, math.pi * turn / 4, 0.5) for turn in range(4)]
+    return [(kernel / kernel.sum()).astype(np.float32) for kernel in blobs + lines]
+
+
+def _line(size: Size, angle: float, length: float) -> npt.NDArray[np.floating]:
+    """Line about the middle, from border to border at length 1; 0: along a row."""
+    line = np.zeros(size)
+    for along in np.linspace(-length, length, 4 * max(size)):
+        down, right = (
+            along * math.sin(angle) * (size[0] / 2 - 1.5),
+            along * math.cos(angle) * (size[1] / 2 - 1.5),
+        )
+        line[round(size[0] // 2 + down), round(size[1] // 2 + right)] = 1.0
+    drawn: npt.NDArray[np.floating] = gaussian_filter(line, 0.8, mode="constant")
+    return drawn
+
+
+def telling(frame: Frame, kernel_size: Size) -> FloatArray:
+    """Weight of data by how much they tell of a kernel, (H, W): little where there is one direction only."""
+    grey = gaussian_filter(frame.y.mean(0, dtype=np.float64), 1.0, mode="nearest")
+    down, right = np.gradient(grey)
+    width = max(kernel_size) / 2.5
+    own, other, both = (
+        gaussian_filter(values, width, mode="nearest") for values in (down**2, right**2, down * right)
+    )
+    middle, apart = (own + other) / 2, np.hypot((own - other) / 2, both)
+    share = np.maximum(middle - apart, 0.0) / np.maximum(middle + apart, np.finfo(float).tiny)
+    weight: FloatArray = np.clip(share / _ONE_WAY, _LEAST, 1.0).astype(np.float32)
+    return weight
+
+
+class _Rung:
+    """The climbs at one size."""
+
+    def __init__(self, frame: Frame, kernels: list[FloatArray], error: float, device: torch.device) -> None:
+        import torch
+
+        from napari_vdip.core.climbs import Climbs
+
+        height, width = kernels[0].shape
+        channels, rows, columns = frame.y.shape
+        canvas = [channels, rows + height - 1, columns + width - 1]
+        self._climbs: Climbs = Climbs(len(kernels), canvas, height, width, _GLASS, True).to(device)
+        self._climbs.kernel.copy_(torch.from_numpy(np.stack(kernels))[:, None])
+        weight = frame.weight * telling(frame, (height, width))
+        self._y, self._weight = (torch.from_numpy(values).to(device) for values in (frame.y, weight))
+        taken = self._y[self._weight > 0.0]
+        self._contrast = taken.std()
+        self._noise_var = torch.tensor(frame.noise_std**2, device=device)
+        self._climbs.scale.copy_(_SCALE * self._contrast)
+        self._climbs.rest(self._y)
+        self._climbs.believe(error, 0)
+        self._settle()
+
+    def _settle(self) -> torch.Tensor:
+        """Improve the images; returns their energies, (n,)."""
+        count = self._climbs.kernel.size(0)
+        precision = self._climbs.precision(self._weight, self._noise_var, self._contrast, count)
+        return self._climbs.settle(precision, self._y, 0, count, _SETTLED).flatten()
+
+    def believe(self, error: float) -> None:
+        """Leave no more than this share of the contrast unexplained from now on."""
+        self._climbs.centre()
+        self._climbs.believe(error, 0)
+
+    def step(self) -> None:
+        """Go on."""
+        count = self._climbs.kernel.size(0)
+        self._climbs.step(self._y, self._weight, self._noise_var, self._contrast, count)
+
+    def likeliest(self) -> int:
+        """Which climb has the least energy."""
+        return int(self._climbs.energy.argmin())
+
+    def energy(self, climb: int) -> float:
+        """Free energy in nats."""
+        return float(self._climbs.energy[climb])
+
+    def kernel(self, climb: int) -> FloatArray:
+        """Kernel of a climb, (Kh, Kw)."""
+        kernel: FloatArray = self._climbs.kernel[climb, 0].cpu().numpy().copy()
+        return kernel
+
+    def image(self, climb: int) -> FloatArray:
+        """Image of a climb, (c, h, w)."""
+        return self._inner(self._climbs.image(climb))
+
+    def std(self, climb: int) -> FloatArray:
+        """Std of its pixels, (c, h, w), from that of their differences."""
+        from napari_vdip.core.climbs import REACH
+
+        inner = self._climbs.slope_var[climb, :, REACH:-REACH, REACH:-REACH]
+        return self._inner((0.5 * inner).sqrt())
+
+    def _inner(self, values: torch.Tensor) -> FloatArray:
+        """Leave out what lies beyond the frame."""
+        (_, rows, columns), (height, width) = self._y.shape, self._climbs.kernel.shape[-2:]
+        inner = values[:, height // 2 : height // 2 + rows, width // 2 : width // 2 + columns]
+        cut: FloatArray = inner.cpu().numpy().copy()
+        return cut
+
+    def misfit(self, climb: int) -> float:
+        """Root mean square of what a climb does not explain."""
+        from napari_vdip.core.climbs import through
+        from napari_vdip.core.refine import Blur
+
+        climbs = self._climbs
+        both = through(climbs.kernel[climb : climb + 1], climbs.glass)
+        seen = Blur(both, self._weight).forward(climbs.latent[climb : climb + 1])
+        return float((seen - self._y).square().mean().sqrt())
+
+    def ends(self, most: int) -> list[FloatArray]:
+        """Kernels without their specks, the likeliest first, no two of them alike."""
+        import torch
+
+        from napari_vdip.core.climbs import without_specks
+
+        self._climbs.centre()
+        kept: list[FloatArray] = []
+        for climb in torch.argsort(self._settle()).tolist():
+            kernel = without_specks(self._climbs.kernel[climb, 0]).cpu().numpy()
+            if len(kept) < most and all(_similarity(kernel, other) < _ALIKE for other in kept):
+                kept.append(kernel)
+        return kept
+
+
+def _similarity(one: FloatArray, other: FloatArray) -> float:
+    """Greatest correlation over all shifts, at most 1."""
+    together = correlate(one, other, method="fft").max()
+    return float(together / np.sqrt(np.square(one).sum() * np.square(other).sum()))

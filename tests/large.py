@@ -1,0 +1,52 @@
+"""Large kernels to be found, and the way to have them looked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from scipy.signal import fftconvolve
+
+from napari_vdip import Options, solve
+
+
+def motion(size, length):
+    """Kernel of a hand that moves along a diagonal."""
+    kernel = np.zeros((size, size), dtype=np.float32)
+    steps = np.arange(length) - length // 2 + size // 2
+    kernel[steps, steps[::-1]] = 1.0
+    kernel = gaussian_filter(kernel, 0.8)
+    return kernel / kernel.sum()
+
+
+def leaves(shape, rng):
+    """Paint discs of many sizes over one another: edges of all directions, as in a photograph."""
+    rows, columns = np.indices(shape)
+    image = np.full(shape, 0.5)
+    for radius in np.sort(rng.pareto(1.5, 400) + 1)[::-1] * 4:
+        row, column, grey = rng.uniform(0, (*shape, 1))
+        image[(rows - row) ** 2 + (columns - column) ** 2 < radius**2] = grey
+    return image
+
+
+def settings_of(kernel_size, **keywords):
+    options = Options(kernel_size=kernel_size, preset="fast", threads=1, kernel_draws=0, **keywords)
+    return solve.Setting(options, torch.device("cpu"), "off", (kernel_size,) * 2, "given", None)
+
+
+def discs():
+    """Sharp discs, the same blurred by a large kernel, and the kernel."""
+    kernel = motion(29, 23)
+    rng = np.random.default_rng(4)
+    sharp = leaves((132, 132), rng)
+    image = fftconvolve(sharp, kernel, mode="valid") + rng.normal(0, 0.002, (104, 104))
+    return sharp[14:-14, 14:-14], image, kernel
+
+
+def ended(steps):
+    """Go to the end of a generator; returns what it returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value

@@ -1,0 +1,172 @@
+"""A large kernel from nothing: sizes, beginnings, what tells of a kernel, and what the climbs find."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from large import discs, ended, leaves, settings_of
+from napari_vdip import Options, arrays, coarse, ladder, pace, solve
+from napari_vdip.metrics import closeness, kernel_similarity
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Climbs of a few steps, and a fit of no more."""
+    monkeypatch.setattr(pace, "_FIRST_RUNG_STEPS", 6)
+    monkeypatch.setattr(pace, "_RUNG_STEPS", 4)
+    monkeypatch.setattr(pace, "climbs_first", lambda options: True)
+
+
+class TestSizes:
+    @pytest.mark.parametrize("size", [(29, 29), (51, 31), (75, 75), (99, 5)])
+    def test_each_is_a_little_larger_than_the_one_before(self, size):
+        rungs = pace.rungs(size, (900, 1000))
+        assert rungs[-1].factor == 0.5
+        assert 13 <= max(rungs[0].kernel_size) <= 19
+        for rung in rungs:
+            assert rung.shape == (round(900 * rung.factor), round(1000 * rung.factor))
+            for small, whole in zip(rung.kernel_size, size, strict=True):
+                assert small % 2 == 1
+                assert small >= whole * rung.factor
+        ratios = [after.factor / before.factor for before, after in itertools.pairwise(rungs)]
+        assert all(1.2 < ratio < 1.75 for ratio in ratios)
+
+    def test_a_small_image_is_not_made_smaller_than_half_of_the_least(self):
+        for shape in ((96, 500), (150, 150), (300, 200)):
+            assert all(min(rung.shape) >= 47 for rung in pace.rungs((75, 75), shape))
+
+    def test_its_time_is_in_the_estimate(self):
+        once = pace.estimate((256, 256), Options(kernel_size=27), "cpu", {})
+        more = pace.estimate((256, 256), Options(kernel_size=29), "cpu", {})
+        work = sum(rung.work for rung in pace.rungs((29, 29), (256, 256)))
+        steps = pace._weighed(Options(kernel_size=29)) + 5 * pace.draws_of(Options())
+        assert more / once == pytest.approx(1 + work / steps)
+
+
+class TestBeginnings:
+    @pytest.mark.parametrize("size", [(15, 15), (9, 21)])
+    def test_each_is_a_kernel_of_its_own(self, size):
+        kernels = ladder.beginnings(size)
+        assert len(kernels) == pace.BEGINNINGS
+        for number, kernel in enumerate(kernels):
+            assert kernel.shape == size
+            assert kernel.min() >= 0
+            assert kernel.sum() == pytest.approx(1, abs=1e-5)
+            assert all(kernel_similarity(kernel, other) < 0.99 for other in kernels[:number])
+
+    def test_a_blob_has_a_sixth_of_the_size_for_its_std(self):
+        blob, rows = ladder.beginnings((15, 15))[0], np.arange(15) - 7
+        assert math.sqrt(float(blob.sum(1) @ rows**2)) == pytest.approx(2.4, abs=0.15)
+
+    def test_lines_reach_from_border_to_border(self):
+        level, upright = (ladder.beginnings((9, 21))[number] > 1e-3 for number in (2, 6))
+        assert np.ptp(np.nonzero(level)[1]) >= 18
+        assert np.ptp(np.nonzero(upright)[0]) >= 6
+
+
+class TestTelling:
+    def test_bars_tell_less_than_discs(self):
+        rng = np.random.default_rng(0)
+        bars = np.broadcast_to(np.repeat(rng.random(50), 4), (120, 200))
+        plane = np.concatenate([bars, leaves((120, 200), rng)])
+        told = ladder.telling(arrays.frame(plane, None, False, False), (15, 15))
+        assert told.shape == plane.shape
+        assert np.median(told[10:100]) == pytest.approx(0.1, abs=0.01)
+        assert np.median(told[140:230]) > 0.5
+        assert told.max() <= 1.0
+
+    def test_where_it_is_flat_nothing_is_told(self):
+        plane = np.full((96, 96), 7.0)
+        plane[0, 0] = 8.0
+        told = ladder.telling(arrays.frame(plane, None, False, False), (15, 15))
+        assert np.isfinite(told).all()
+        assert told.min() >= 0.1 * (1 - 1e-6)
+
+
+class TestReducing:
+    def test_place_noise_and_mask(self):
+        rng = np.random.default_rng(1)
+        ramp = np.add.outer(2.0 * np.arange(150), 3.0 * np.arange(200))
+        mask = np.zeros((150, 200), dtype=bool)
+        mask[30, 40] = True
+        frame = arrays.frame(ramp + rng.normal(0, 1, ramp.shape), mask, False, False)
+        small = coarse.reduced(frame, (60, 80))
+        rows, columns = (2.5 * np.arange(size) + 0.75 for size in (60, 80))
+        error = small.image(small.y) - np.add.outer(2 * rows, 3 * columns)
+        assert abs(error.mean()) < 0.05
+        assert small.noise_std == pytest.approx(0.4 * frame.noise_std)
+        assert error[small.weight[0] > 0].std() == pytest.approx(0.45, abs=0.06)
+        assert small.weight[0, 12, 16] == 0
+        assert 1 <= np.count_nonzero(small.weight == 0) <= 4
+
+
+class TestClimbs:
+    @pytest.mark.usefixtures("small_fit", "short")
+    def test_progress_runs_over_climbs_and_fit(self):
+        _, image, _ = discs()
+        rgb = np.stack([image, image, 0.5 * image, np.ones_like(image)], -1)
+        setting = settings_of(29, iterations=6, rgb=True)
+        seen = list(solve.solve(rgb, None, setting, 0))
+        stages = [progress.stage for progress in seen]
+        assert stages[0] == "kernel in a smaller image, 1 of 1"
+        assert not stages[-1].startswith("kernel in")
+        done = [progress.step for progress in seen]
+        assert done == sorted(set(done))
+        assert {progress.steps for progress in seen} == {done[-1]}
+        seconds = [progress.seconds for progress in seen]
+        assert seconds == sorted(seconds)
+        for progress in seen:
+            result = progress.result
+            assert result.image.shape == rgb.shape
+            assert np.isfinite(result.image).all()
+            assert np.isfinite(result.history.objective).all()
+            assert (result.uncertainty[..., :3] > 0).all()
+            assert result.kernel.shape == (29, 29)
+            assert result.kernel.sum() == pytest.approx(1, abs=1e-4)
+        first = seen[0].result
+        assert first.report["partial"]
+        assert "smaller image" in first.report["uncertainty"]
+        assert len(first.history.steps) == first.report["steps"] == seen[0].step
+
+    @pytest.mark.usefixtures("small_fit", "short")
+    def test_left_and_gone_on_with_it_is_the_same(self):
+        _, image, _ = discs()
+        ends = []
+        for stops in (0, 1):
+            steps = ladder.climb(arrays.frame(image, None, False, False), (29, 29), torch.device("cpu"))
+            for _ in range(stops):
+                next(steps)
+            ends.append(ended(steps))
+        assert np.array_equal(*ends)
+
+    @pytest.mark.usefixtures("short")
+    def test_masked_pixels_are_not_looked_at(self):
+        _, image, _ = discs()
+        mask = np.zeros(image.shape, dtype=bool)
+        mask[40:46, 50:60] = True
+        spoilt = image.copy()
+        spoilt[mask] = np.nan
+        frame = arrays.frame(spoilt, mask, False, False)
+        seen = [at.kernel for at in ladder.climb(frame, (29, 29), torch.device("cpu"))]
+        assert all(np.isfinite(kernel).all() for kernel in seen)
+
+    @pytest.mark.slow
+    def test_a_large_kernel_is_found_without_any_network(self):
+        _, image, kernel = discs()
+        frame = arrays.frame(image, None, False, False)
+        found = ended(ladder.climb(frame, (29, 29), torch.device("cpu")))
+        assert found.shape == (29, 29)
+        assert found.sum() == pytest.approx(1, abs=1e-4)
+        assert kernel_similarity(found, kernel) > 0.85
+
+    @pytest.mark.slow
+    def test_from_there_a_fit_finds_image_and_kernel(self):
+        sharp, image, kernel = discs()
+        found = ended(solve.solve(image, None, settings_of(29), 0))
+        assert kernel_similarity(found.kernel, kernel) > 0.85
+        assert closeness(found.image, sharp, 1.0).psnr > closeness(image, sharp, 1.0).psnr + 1
