@@ -40,6 +40,12 @@ class TestSizes:
         for shape in ((96, 500), (150, 150), (300, 200)):
             assert all(min(rung.shape) >= 47 for rung in pace.rungs((75, 75), shape))
 
+    def test_the_smaller_the_more_of_them(self):
+        counts = [pace.rungs((size, size), (1000, 1000))[0].climbs for size in (29, 41, 51, 75)]
+        assert counts == sorted(counts)
+        assert counts[0] == 14
+        assert counts[-1] == 48
+
     def test_its_time_is_in_the_estimate(self):
         once = pace.estimate((256, 256), Options(kernel_size=27), "cpu", {})
         more = pace.estimate((256, 256), Options(kernel_size=29), "cpu", {})
@@ -51,20 +57,25 @@ class TestSizes:
 class TestBeginnings:
     @pytest.mark.parametrize("size", [(15, 15), (9, 21)])
     def test_each_is_a_kernel_of_its_own(self, size):
-        kernels = ladder.beginnings(size)
-        assert len(kernels) == pace.BEGINNINGS
+        kernels = ladder.beginnings(size, 30, 0)
+        assert len(kernels) == 30
         for number, kernel in enumerate(kernels):
             assert kernel.shape == size
             assert kernel.min() >= 0
             assert kernel.sum() == pytest.approx(1, abs=1e-5)
             assert all(kernel_similarity(kernel, other) < 0.99 for other in kernels[:number])
 
+    def test_strokes_go_with_the_seed(self):
+        one, again, other = (ladder.beginnings((15, 15), 16, seed) for seed in (0, 0, 1))
+        assert all(np.array_equal(*pair) for pair in zip(one, again, strict=True))
+        assert [np.array_equal(*pair) for pair in zip(one, other, strict=True)] == [True] * 14 + [False] * 2
+
     def test_a_blob_has_a_sixth_of_the_size_for_its_std(self):
-        blob, rows = ladder.beginnings((15, 15))[0], np.arange(15) - 7
+        blob, rows = ladder.beginnings((15, 15), 14, 0)[0], np.arange(15) - 7
         assert math.sqrt(float(blob.sum(1) @ rows**2)) == pytest.approx(2.4, abs=0.15)
 
     def test_lines_reach_from_border_to_border(self):
-        level, upright = (ladder.beginnings((9, 21))[number] > 1e-3 for number in (2, 6))
+        level, upright = (ladder.beginnings((9, 21), 14, 0)[number] > 1e-3 for number in (2, 6))
         assert np.ptp(np.nonzero(level)[1]) >= 18
         assert np.ptp(np.nonzero(upright)[0]) >= 6
 
@@ -138,7 +149,7 @@ class TestClimbs:
         _, image, _ = discs()
         ends = []
         for stops in (0, 1):
-            steps = ladder.climb(arrays.frame(image, None, False, False), (29, 29), torch.device("cpu"))
+            steps = ladder.climb(arrays.frame(image, None, False, False), (29, 29), torch.device("cpu"), 0)
             for _ in range(stops):
                 next(steps)
             ends.append(ended(steps))
@@ -152,14 +163,14 @@ class TestClimbs:
         spoilt = image.copy()
         spoilt[mask] = np.nan
         frame = arrays.frame(spoilt, mask, False, False)
-        seen = [at.kernel for at in ladder.climb(frame, (29, 29), torch.device("cpu"))]
+        seen = [at.kernel for at in ladder.climb(frame, (29, 29), torch.device("cpu"), 0)]
         assert all(np.isfinite(kernel).all() for kernel in seen)
 
     @pytest.mark.slow
     def test_a_large_kernel_is_found_without_any_network(self):
         _, image, kernel = discs()
         frame = arrays.frame(image, None, False, False)
-        found = ended(ladder.climb(frame, (29, 29), torch.device("cpu")))
+        found = ended(ladder.climb(frame, (29, 29), torch.device("cpu"), 0))
         assert found.shape == (29, 29)
         assert found.sum() == pytest.approx(1, abs=1e-4)
         assert kernel_similarity(found, kernel) > 0.85

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.interpolate import CubicSpline  # type: ignore[import-untyped]
 from scipy.ndimage import gaussian_filter  # type: ignore[import-untyped]
 from scipy.signal import correlate  # type: ignore[import-untyped]
 
@@ -37,7 +38,7 @@ _FIRST_ERRORS = ((0.2, 0.3), (0.1, 0.2), (0.05, 0.2), (0.035, 0.3))
 _ERRORS = ((0.1, 0.33), (0.05, 0.28), (0.035, 0.39))
 # Scale of the prior in units of the contrast: edges under a large blur are steeper than the blurred ones
 # tell, and where it is too small, no blur is the likeliest.
-_SCALE = 2.2
+SCALE = 2.2
 _GLASS = 0.4  # px: what a sharp image has of its own is smaller in a smaller image
 _ONE_WAY = 0.3  # weaker change, in the stronger one, from which on data count in full
 _LEAST = 0.1  # of their weight where there is one direction only
@@ -76,7 +77,9 @@ class Seen:
     misfit: float
 
 
-def climb(frame: Frame, kernel_size: Size, device: torch.device) -> Generator[Seen, None, FloatArray]:
+def climb(
+    frame: Frame, kernel_size: Size, device: torch.device, seed: int
+) -> Generator[Seen, None, FloatArray]:
     """Look for a large kernel from nothing.
 
     Parameters
@@ -85,6 +88,8 @@ def climb(frame: Frame, kernel_size: Size, device: torch.device) -> Generator[Se
         The whole image.
     kernel_size : (int, int)
     device : torch.device
+    seed : int
+        Of the strokes that some begin from.
 
     Yields
     ------
@@ -100,7 +105,7 @@ def climb(frame: Frame, kernel_size: Size, device: torch.device) -> Generator[Se
     ladder = pace.rungs(kernel_size, shape)
     steps, work = sum(rung.steps for rung in ladder), sum(rung.work for rung in ladder)
     done, worked = 0, 0.0
-    kernels = beginnings(ladder[0].kernel_size)
+    kernels = beginnings(ladder[0].kernel_size, ladder[0].climbs, seed)
     for number, rung in enumerate(ladder):
         if number > 0:
             ratio = rung.factor / ladder[number - 1].factor
@@ -136,25 +141,41 @@ def _errors(course: tuple[tuple[float, float], ...], steps: int) -> list[float]:
     return [errors[part] for part in at]
 
 
-def beginnings(size: Size) -> list[FloatArray]:
-    """Kernels to begin from: two blobs, lines in eight directions, half as long ones in four."""
+def beginnings(size: Size, count: int, seed: int) -> list[FloatArray]:
+    """Kernels to begin from: two blobs, lines in eight directions, half as long ones in four, and strokes."""
     height, width = size
     rows, columns = np.indices(size) - np.array([height // 2, width // 2])[:, None, None]
     blobs = [np.exp(-0.5 * (rows**2 + columns**2) / (max(size) / part) ** 2) for part in (6, 4)]
     lines = [_line(size, math.pi * turn / 8, 1.0) for turn in range(8)]
     lines += [_line(size, math.pi * turn / 4, 0.5) for turn in range(4)]
-    return [(kernel / kernel.sum()).astype(np.float32) for kernel in blobs + lines]
+    random = np.random.default_rng(seed)
+    strokes = [_stroke(size, random) for _ in range(count - len(blobs) - len(lines))]
+    return [(kernel / kernel.sum()).astype(np.float32) for kernel in blobs + lines + strokes]
 
 
 def _line(size: Size, angle: float, length: float) -> npt.NDArray[np.floating]:
     """Line about the middle, from border to border at length 1; 0: along a row."""
+    along = np.linspace(-length, length, 4 * max(size))
+    return _drawn(size, along * math.sin(angle), along * math.cos(angle))
+
+
+def _stroke(size: Size, random: np.random.Generator) -> npt.NDArray[np.floating]:
+    """Curve through four places anywhere, from border to border in one direction."""
+    places = CubicSpline(np.arange(4), random.uniform(-1, 1, (4, 2)))(np.linspace(0, 3, 8 * max(size)))
+    places -= (places.max(0) + places.min(0)) / 2
+    return _drawn(size, *(places / np.abs(places).max()).T)
+
+
+def _drawn(
+    size: Size, down: npt.NDArray[np.floating], right: npt.NDArray[np.floating]
+) -> npt.NDArray[np.floating]:
+    """Draw a curve; its places are -1 to 1 from border to border."""
     line = np.zeros(size)
-    for along in np.linspace(-length, length, 4 * max(size)):
-        down, right = (
-            along * math.sin(angle) * (size[0] / 2 - 1.5),
-            along * math.cos(angle) * (size[1] / 2 - 1.5),
-        )
-        line[round(size[0] // 2 + down), round(size[1] // 2 + right)] = 1.0
+    rows, columns = (
+        np.round(length // 2 + at * (length / 2 - 1.5)).astype(int)
+        for length, at in zip(size, (down, right), strict=True)
+    )
+    line[rows, columns] = 1.0
     drawn: npt.NDArray[np.floating] = gaussian_filter(line, 0.8, mode="constant")
     return drawn
 
@@ -191,7 +212,7 @@ class _Rung:
         taken = self._y[self._weight > 0.0]
         self._contrast = taken.std()
         self._noise_var = torch.tensor(frame.noise_std**2, device=device)
-        self._climbs.scale.copy_(_SCALE * self._contrast)
+        self._climbs.scale.copy_(SCALE * self._contrast)
         self._climbs.rest(self._y)
         self._climbs.believe(error, 0)
         self._settle()

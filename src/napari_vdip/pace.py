@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_vdip.layout import Layout, layout_of
@@ -51,12 +51,14 @@ _LEAST_STEPS = 100  # a shorter fit is mostly start-up
 LARGEST = 27  # px: the largest kernel that is looked for from nothing, see `coarse`
 _LEAST_SIDE = 96  # px: a smaller image has too little left at half its size
 _COARSE_STARTS = 3
-# Where a large kernel is looked for by many climbs, see `ladder`: size in px at which they begin, and how
-# much larger each rung is at most; climbs on the first rung and on the others, and the steps of each.
+# Where a large kernel is looked for by many climbs, see `ladder`: size in px at which they begin, how much
+# larger each rung is at most, and the steps of each. The first rung has as many climbs as this work for each
+# pixel allows, in steps of a fit, between these numbers; the others have those that are kept.
 _BEGUN_AT = 15
 _RUNG = 1.5
-BEGINNINGS = 14
-KEPT = 5
+_FIRST_WORK = 60.0
+_LEAST_CLIMBS, _MOST_CLIMBS = 14, 48
+KEPT = 6
 _FIRST_RUNG_STEPS = 50
 _RUNG_STEPS = 36
 
@@ -120,9 +122,10 @@ def rungs(kernel_size: Size, shape: Size) -> list[Rung]:
         factor = 0.5 * (2 * first) ** (way / ways) if ways else 0.5
         height, width = (max(5, math.ceil(size * factor) | 1) for size in kernel_size)
         small = (round(shape[0] * factor), round(shape[1] * factor))
-        climbs, steps = (BEGINNINGS, _FIRST_RUNG_STEPS) if way == ways else (KEPT, _RUNG_STEPS)
-        found.append(Rung(factor, small, (height, width), climbs, steps))
-    return found
+        found.append(Rung(factor, small, (height, width), KEPT, _RUNG_STEPS))
+    one = replace(found[0], climbs=1, steps=_FIRST_RUNG_STEPS)
+    many = min(_MOST_CLIMBS, max(_LEAST_CLIMBS, round(_FIRST_WORK / one.work)))
+    return [replace(one, climbs=many), *found[1:]]
 
 
 def climbs_first(options: Options) -> bool:

@@ -324,7 +324,7 @@ def _from_ladder(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[
     threads, shape = _worthwhile(setting.options.threads, frame), (frame.y.shape[1], frame.y.shape[2])
     own = steps_of(plan_of(setting, *frame.y.shape), setting)
     work = sum(rung.work for rung in pace.rungs(setting.kernel_size, shape))
-    climbs = ladder.climb(frame, setting.kernel_size, setting.device)
+    climbs = ladder.climb(frame, setting.kernel_size, setting.device, seed)
     course: list[tuple[float, float, float, float]] = []  # energy, misfit, kernel's change, time
     before = np.full(setting.kernel_size, 1.0 / math.prod(setting.kernel_size), dtype=np.float32)
     begun, shown, progress = time.perf_counter(), 0.0, None
@@ -504,6 +504,8 @@ def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
         program.floor.fill_(-_NO_FLOOR if frame.floor is None else frame.floor)
         if setting.first is not None and plan.climb > 0:
             program.search.telling.copy_(torch.from_numpy(ladder.telling(frame, setting.kernel_size)))
+            program.search.beginning.copy_(torch.from_numpy(setting.first))
+            program.search.scales.fill_(ladder.SCALE)
         if setting.near is not None:
             _without_networks(program, setting)
 

@@ -66,7 +66,7 @@ def test_a_kernel_that_is_wrong_by_far_does_not_set_the_scale(scene) -> None:
     scales = {}
     for name, fitted, largest in (("found", stroke(), 1.3), ("flat", flat, 1.3), ("unbounded", flat, 99.0)):
         found = search.KernelSearch([1, 102, 108], 9, 11, 16, 12, 0.7)
-        found.largest_scale = largest
+        found.scales[1] = largest
         found.prepare(0, F.pad(y, [5, 5, 4, 4]), fitted, y, torch.ones_like(y), torch.tensor(9e-6), y.std())
         scales[name] = float(found.scale / y.std())
     assert scales["found"] < 1.3 == pytest.approx(scales["flat"])

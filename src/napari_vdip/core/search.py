@@ -77,7 +77,7 @@ def aligned(image: Tensor, kernel: Tensor, y: Tensor, weight: Tensor) -> Tensor:
 
 
 class KernelSearch(Climbs):
-    """Three climbs: from the fit's kernel, from it blurred, from a blob. The likeliest kernel is taken.
+    """Three climbs: from the fit's kernel, from it blurred, from elsewhere. The likeliest kernel is taken.
 
     The last two believe the data little at first, which lets a kernel move far. A climb into a wrong
     valley costs time only, and where the likeliest kernel is next to no blur, the fit's kernel stays. They go
@@ -106,11 +106,17 @@ class KernelSearch(Climbs):
         The fit's image.
     telling : Tensor, (H, W)
         Share of each pixel's weight that counts in the search; 1 unless it is written to.
+    scales : Tensor, (2,)
+        Least and greatest scale of the prior, in units of the contrast.
+    beginning : Tensor, (Kh, Kw)
+        Where the last climb begins; 0: at a blob.
     """
 
     if TYPE_CHECKING:
         generated: Tensor
         telling: Tensor
+        scales: Tensor
+        beginning: Tensor
         fitted: Tensor
         likeliest: Tensor
         trusted: Tensor
@@ -132,9 +138,6 @@ class KernelSearch(Climbs):
         # A fit tells how far the blur reaches. A kernel of less than this share of it leaves the blur in the
         # image, and where it is the likeliest, edges are so dense that no blur seems likelier than any.
         self.narrowest: float = 0.65
-        # Of the prior, in units of the contrast: a fit's kernel that is wrong by far asks for twice that of
-        # the right one, and with so large a scale the search does not leave it.
-        self.largest_scale: float = 1.3
         # Where the kernels are centred, and the `error` of the last two climbs from then on; -1: as before.
         self.marks: list[tuple[int, float]] = []
         for tenth in range(1, 7):
@@ -146,7 +149,10 @@ class KernelSearch(Climbs):
         self.register_buffer("generated", torch.zeros(canvas))
         rows, columns = max(1, canvas[1] - kernel_height + 1), max(1, canvas[2] - kernel_width + 1)
         self.register_buffer("telling", torch.ones([rows, columns]))
-        for name in ("fitted", "likeliest"):
+        # A fit's kernel that is wrong by far asks for twice the scale of the right one, and with so large
+        # a scale the search does not leave it.
+        self.register_buffer("scales", torch.tensor([0.0, 1.3]))
+        for name in ("fitted", "likeliest", "beginning"):
             self.register_buffer(name, torch.zeros([kernel_height, kernel_width]))
         self.register_buffer("trusted", torch.zeros([]))  # 1: the likeliest kernel is taken
 
@@ -196,12 +202,14 @@ class KernelSearch(Climbs):
         spot = torch.zeros_like(self.fitted)
         spot[spot.size(0) // 2, spot.size(1) // 2] = 1.0
         blob = widened(spot, max(spot.size(0), spot.size(1)) / 6.0)
+        blob = torch.where(self.beginning.sum() > 0.0, self.beginning, blob)
         self.kernel.copy_(torch.stack([self.fitted, widened(self.fitted, 2.0), blob])[:, None])
         self.rest(y)
         for round_ in range(10):
             if round_ > 3:
                 scale = rescaled(self.latent[:1], self.slope_var[:1], self.scale)
-                self.scale.copy_(torch.minimum(scale, self.largest_scale * contrast))
+                least, most = self.scales[0] * contrast, self.scales[1] * contrast
+                self.scale.copy_(scale.clamp(least, most))
             self.settle(precision, y, 0, 1, 1)
         self.settle(precision, y, 1, 3, 3)
 
