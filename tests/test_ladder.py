@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,8 @@ import torch
 from large import discs, ended, leaves, settings_of
 from napari_vdip import Options, arrays, coarse, ladder, pace, solve
 from napari_vdip.metrics import closeness, kernel_similarity
+
+BRIDGE = ("blurred_y/manmade_03_kernel_02.png", "kernels/kernel_02.png")
 
 
 @pytest.fixture
@@ -181,3 +184,16 @@ class TestClimbs:
         found = ended(solve.solve(image, None, settings_of(29), 0))
         assert kernel_similarity(found.kernel, kernel) > 0.85
         assert closeness(found.image, sharp, 1.0).psnr > closeness(image, sharp, 1.0).psnr + 1
+
+    @pytest.mark.slow
+    def test_a_wall_of_bars_does_not_mislead_it(self, data_folder):
+        """The bridge of Lai et al.: every climb had ended in an upright line, no blur across the bars."""
+        read = (iio.imread(data_folder / "lai_dev" / name).astype(np.float32) for name in BRIDGE)
+        image, kernel = read
+        frame = arrays.frame(image, None, False, False)
+        found = ended(ladder.climb(frame, kernel.shape, torch.device("cpu"), 0))
+        true = kernel[::-1, ::-1] / kernel.sum()
+        assert kernel_similarity(found, true) > 0.7
+        upright = np.zeros_like(found)
+        upright[:, 25] = 1 / 51
+        assert kernel_similarity(found, true) > kernel_similarity(found, upright) + 0.1

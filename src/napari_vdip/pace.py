@@ -53,10 +53,12 @@ _LEAST_SIDE = 96  # px: a smaller image has too little left at half its size
 _COARSE_STARTS = 3
 # Where a large kernel is looked for by many climbs, see `ladder`: size in px at which they begin, how much
 # larger each rung is at most, and the steps of each. The first rung has as many climbs as this work for each
-# pixel allows, in steps of a fit, between these numbers; the others have those that are kept.
+# pixel allows, in steps of a fit, between these numbers; the others have those that are kept. A step of a
+# climb there takes longer for each pixel than in the search at full size: small images have wide borders.
 _BEGUN_AT = 15
 _RUNG = 1.5
-_FIRST_WORK = 60.0
+_FIRST_WORK = 117.0
+_RUNG_COST = 0.65
 _LEAST_CLIMBS, _MOST_CLIMBS = 14, 48
 KEPT = 6
 _FIRST_RUNG_STEPS = 50
@@ -110,7 +112,7 @@ class Rung:
     @property
     def work(self) -> float:
         """Work for each pixel of the whole, in steps of a fit."""
-        return self.steps * self.climbs * self.factor**2 * CLIMBS_COST / 3
+        return self.steps * self.climbs * self.factor**2 * _RUNG_COST
 
 
 def rungs(kernel_size: Size, shape: Size) -> list[Rung]:
