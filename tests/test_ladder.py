@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import imageio.v3 as iio
 import numpy as np
@@ -147,6 +148,20 @@ class TestClimbs:
         assert "smaller image" in first.report["uncertainty"]
         assert len(first.history.steps) == first.report["steps"] == seen[0].step
 
+    @pytest.mark.usefixtures("short")
+    def test_the_search_goes_on_as_the_ladder_did(self):
+        _, image, kernel = discs()
+        frame, setting = arrays.frame(image, None, False, False), settings_of(29)
+        fits = solve._started(frame, replace(setting, first=kernel), 0)
+        told = fits.program.search
+        assert np.array_equal(told.telling, ladder.telling(frame, (29, 29)))
+        assert np.array_equal(told.beginning, kernel)
+        assert told.scales.tolist() == pytest.approx([ladder.SCALE] * 2)
+        apart = solve._started(frame, setting, 0).program.search
+        assert apart.glass.max() < told.glass.max()
+        assert float(apart.telling.min()) == 1.0
+        assert float(apart.beginning.sum()) == 0.0
+
     @pytest.mark.usefixtures("small_fit", "short")
     def test_left_and_gone_on_with_it_is_the_same(self):
         _, image, _ = discs()
@@ -189,7 +204,8 @@ class TestClimbs:
     def test_a_wall_of_bars_does_not_mislead_it(self, data_folder):
         """The bridge of Lai et al.: every climb had ended in an upright line, no blur across the bars."""
         read = (iio.imread(data_folder / "lai_dev" / name).astype(np.float32) for name in BRIDGE)
-        image, kernel = read
+        image, colours = read
+        kernel = colours.mean(-1)
         frame = arrays.frame(image, None, False, False)
         found = ended(ladder.climb(frame, kernel.shape, torch.device("cpu"), 0))
         true = kernel[::-1, ::-1] / kernel.sum()

@@ -39,7 +39,7 @@ _ERRORS = ((0.1, 0.33), (0.05, 0.28), (0.035, 0.39))
 # Scale of the prior in units of the contrast: edges under a large blur are steeper than the blurred ones
 # tell, and where it is too small, no blur is the likeliest.
 SCALE = 2.2
-_GLASS = 0.4  # px: what a sharp image has of its own is smaller in a smaller image
+GLASS = 0.4  # px: what a sharp image has of its own is smaller in a smaller image
 _ONE_WAY = 0.3  # weaker change, in the stronger one, from which on data count in full
 _LEAST = 0.1  # of their weight where there is one direction only
 _ALIKE = 0.93  # similarity of climbs of which one is enough
@@ -205,7 +205,7 @@ class _Rung:
         height, width = kernels[0].shape
         channels, rows, columns = frame.y.shape
         canvas = [channels, rows + height - 1, columns + width - 1]
-        self._climbs: Climbs = Climbs(len(kernels), canvas, height, width, _GLASS, True).to(device)
+        self._climbs: Climbs = Climbs(len(kernels), canvas, height, width, GLASS, True).to(device)
         self._climbs.kernel.copy_(torch.from_numpy(np.stack(kernels))[:, None])
         weight = frame.weight * telling(frame, (height, width))
         self._y, self._weight = (torch.from_numpy(values).to(device) for values in (frame.y, weight))

@@ -15,6 +15,7 @@ import torch
 
 import napari_vdip
 from napari_vdip import arrays, coarse, devices, diagnosis, family, heap, ladder, optics, pace, sharpness
+from napari_vdip.core.climbs import REACH, gaussian
 from napari_vdip.core.compile import runner
 from napari_vdip.core.prior import Sparse
 from napari_vdip.core.program import Plan
@@ -503,13 +504,20 @@ def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
         program.start(*values)
         program.floor.fill_(-_NO_FLOOR if frame.floor is None else frame.floor)
         if setting.first is not None and plan.climb > 0:
-            program.search.telling.copy_(torch.from_numpy(ladder.telling(frame, setting.kernel_size)))
-            program.search.beginning.copy_(torch.from_numpy(setting.first))
-            program.search.scales.fill_(ladder.SCALE)
+            _after_ladder(program, frame, setting.first)
         if setting.near is not None:
             _without_networks(program, setting)
 
     return Starts(loops, begin, seed, count)
+
+
+def _after_ladder(program: Any, frame: arrays.Frame, kernel: FloatArray) -> None:
+    """Let the search go on as the ladder did, from its kernel too."""
+    search = program.search
+    search.telling.copy_(torch.from_numpy(ladder.telling(frame, (kernel.shape[0], kernel.shape[1]))))
+    search.beginning.copy_(torch.from_numpy(kernel))
+    search.scales.fill_(ladder.SCALE)
+    search.glass.copy_(gaussian(ladder.GLASS, REACH, search.glass))
 
 
 def _at_once(count: int, plan: Plan, setting: Setting) -> int:

@@ -160,3 +160,18 @@ def test_a_kernel_that_is_heavy_at_one_end_keeps_the_other(scene) -> None:
     torch.testing.assert_close(found.kernel[0, 0], stroke())  # each climb on its own
     after = Blur(climbs.through(found.kernel, found.glass), weight).forward(found.latent)
     torch.testing.assert_close(after[..., 4:-4, 4:-4], before[..., 4:-4, 4:-4])
+
+
+def test_it_goes_on_from_elsewhere_as_it_is_told(scene) -> None:
+    """What a ladder leaves: where the last climb begins, the scale, and which data count."""
+    y = scene[1]
+    found = search.KernelSearch([1, 102, 108], 9, 11, 16, 12, 0.7)
+    found.beginning.copy_(stroke())
+    found.scales.fill_(2.2)
+    flat = torch.full((9, 11), 1 / 99)
+    found.prepare(0, F.pad(y, [5, 5, 4, 4]), flat, y, torch.ones_like(y), torch.tensor(9e-6), y.std())
+    torch.testing.assert_close(found.kernel[2, 0], stroke())
+    torch.testing.assert_close(found.kernel[0, 0], flat)
+    assert float(found.scale / y.std()) == pytest.approx(2.2)
+    assert found.telling.shape == y.shape[1:]
+    assert float(found.telling.min()) == float(found.telling.max()) == 1.0
