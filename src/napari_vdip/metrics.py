@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.floating]
 
 
+# As in published tables: pixels left out on each side, and largest shift.
+BORDER = 15
+REACH = 10
+_SSIM_WINDOW = 11  # px, at sigma 1.5
+_HELD = 0.99  # share of a kernel's light that its window has to hold
+
+
 @dataclass(frozen=True)
 class Closeness:
     """Figures of an image against its truth.
@@ -37,7 +44,7 @@ class Closeness:
 
 
 def closeness(
-    image: Floats, truth: Floats, full_scale: float, border: int = 15, reach: int = 10
+    image: Floats, truth: Floats, full_scale: float, border: int = BORDER, reach: int = REACH
 ) -> Closeness:
     """Compare an image with its truth at the best shift.
 
@@ -59,19 +66,18 @@ def closeness(
     """
     from scipy.ndimage import shift as shifted  # type: ignore[import-untyped]
     from scipy.ndimage import spline_filter
+    from scipy.signal import correlate  # type: ignore[import-untyped]
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
     image, truth = image / full_scale, truth / full_scale
     inner = (slice(border, -border or None),) * 2
-    wide = np.pad(image, reach, mode="edge")
-    height, width = image.shape
-
-    def error_whole(down: int, right: int) -> float:
-        moved = wide[reach - down : reach - down + height, reach - right : reach - right + width]
-        return float(np.mean((moved[inner] - truth[inner]) ** 2))
-
-    whole = [(d, r) for d in range(-reach, reach + 1) for r in range(-reach, reach + 1)]
-    down, right = min(whole, key=lambda at: error_whole(*at))
+    sought = truth[inner]
+    # Squared differences at all whole shifts at once, less the truth's own square, which is the same for each.
+    middle = sought.mean()
+    wide = np.pad(image - middle, reach, mode="edge")[border : -border or None, border : -border or None]
+    power = correlate(wide**2, np.ones_like(sought), mode="valid", method="fft")
+    apart = power - 2.0 * correlate(wide, sought - middle, mode="valid", method="fft")
+    down, right = (reach - int(at) for at in np.unravel_index(int(apart.argmin()), apart.shape))
     spline = spline_filter(image, order=3, mode="nearest")
 
     def moved(at: tuple[float, float]) -> Floats:
@@ -80,13 +86,34 @@ def closeness(
 
     steps = np.arange(-0.75, 0.76, 0.25)
     fine = [(float(down + d), float(right + r)) for d in steps for r in steps]
-    best = min(fine, key=lambda at: float(np.mean((moved(at) - truth[inner]) ** 2)))
+    best = min(fine, key=lambda at: float(np.mean((moved(at) - sought) ** 2)))
     final = moved(best)
-    psnr = peak_signal_noise_ratio(truth[inner], final, data_range=1.0)  # type: ignore[no-untyped-call]
+    psnr = peak_signal_noise_ratio(sought, final, data_range=1.0)  # type: ignore[no-untyped-call]
     similar = structural_similarity(  # type: ignore[no-untyped-call]
-        truth[inner], final, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        sought, final, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
     return Closeness(float(psnr), float(similar), best)
+
+
+def allowance(kernel: Floats | None, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Border and reach for `closeness` in images (H, W) under this kernel (Kh, Kw), or an unknown one: None.
+
+    As in published tables, but half of what holds the kernel's light where that is more than the border: a
+    kernel with too much light on one side moves the image by as much.
+    """
+    half = 0 if kernel is None else held_size(kernel) // 2
+    most = (min(shape) - _SSIM_WINDOW) // 2
+    return (BORDER, REACH) if half <= BORDER or most <= BORDER else (min(half, most), min(half, most))
+
+
+def held_size(kernel: Floats) -> int:
+    """Side of the smallest window about the centre of mass that holds 99 % of a kernel's light, odd, in px."""
+    kernel = kernel / kernel.sum()
+    row, column = (round(float(kernel.sum(1 - axis) @ np.arange(n))) for axis, n in enumerate(kernel.shape))
+    half = 1
+    while kernel[max(row - half, 0) : row + half + 1, max(column - half, 0) : column + half + 1].sum() < _HELD:
+        half += 1
+    return 2 * half + 1
 
 
 def kernel_similarity(kernel: Floats, truth: Floats) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_vdip import files
 from napari_vdip.errors import InvalidInput
+from napari_vdip.metrics import held_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,6 @@ _LEVIN_SIZES = dict(zip("12345678", (17, 15, 13, 27, 11, 19, 21, 21), strict=Tru
 _LEVIN = re.compile(r"im\d+_kernel([1-8])_img")
 _LAI_SIZES = (31, 51, 55, 75)  # those of the kernel files, too
 _LAI = re.compile(r"\w+_kernel_0[1-4]")
-_HELD = 0.99  # share of a kernel's mass that its window has to hold where no published size is known
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, the Y channel of published tables
 
 
@@ -112,14 +112,7 @@ def published_size(case: Case, truth: Truth) -> int | None:
         return None
     if _LAI.fullmatch(case.name) and truth.kernel.shape[0] in _LAI_SIZES:
         return int(truth.kernel.shape[0])
-    kernel = truth.kernel / truth.kernel.sum()
-    row, column = (round(float(kernel.sum(1 - axis) @ np.arange(n))) for axis, n in enumerate(kernel.shape))
-    half = 1
-    while (
-        kernel[max(row - half, 0) : row + half + 1, max(column - half, 0) : column + half + 1].sum() < _HELD
-    ):
-        half += 1
-    return 2 * half + 1
+    return held_size(truth.kernel)
 
 
 def read(case: Case) -> Truth:

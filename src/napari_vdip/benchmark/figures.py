@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.floating]
 
-BORDER = 15  # px left out on each side, as in published tables
 LEVELS = (50, 68, 90, 95)  # per cent
 FAILURE = 1.0  # dB; a smaller gain is a failure
 
@@ -71,8 +70,9 @@ def measure(truth: Truth, image: Floats, uncertainty: Floats, kernel: Floats) ->
     kernel : ndarray, (Kh, Kw)
         The kernel found.
     """
-    before = metrics.closeness(truth.blurred.astype(np.float64), truth.sharp, truth.full_scale, BORDER)
-    after = metrics.closeness(image.astype(np.float64), truth.sharp, truth.full_scale, BORDER)
+    allowed = metrics.allowance(truth.kernel, truth.sharp.shape)
+    before = metrics.closeness(truth.blurred.astype(np.float64), truth.sharp, truth.full_scale, *allowed)
+    after = metrics.closeness(image.astype(np.float64), truth.sharp, truth.full_scale, *allowed)
     similarity = None
     if truth.kernel is not None:
         known = (truth.kernel, truth.kernel[::-1, ::-1])  # a file may be meant for correlation
@@ -84,19 +84,19 @@ def measure(truth: Truth, image: Floats, uncertainty: Floats, kernel: Floats) ->
         after.ssim,
         after.psnr - before.psnr,
         similarity,
-        *_calibration(truth, image, uncertainty, after.shift),
+        *_calibration(truth, image, uncertainty, after.shift, allowed[0]),
     )
 
 
 def _calibration(
-    truth: Truth, image: Floats, uncertainty: Floats, at: tuple[float, float]
+    truth: Truth, image: Floats, uncertainty: Floats, at: tuple[float, float], border: int
 ) -> list[float | None]:
     """Figures of the uncertainty, moved with the image to its best shift; in the order of `Quality`."""
     from scipy.ndimage import gaussian_gradient_magnitude, shift  # type: ignore[import-untyped]
 
     if not np.isfinite(uncertainty).all() or not (uncertainty > 0.0).all():
         return [None] * (len(LEVELS) + 4)
-    inner = (slice(BORDER, -BORDER),) * 2
+    inner = (slice(border, -border),) * 2
     moved = shift(image.astype(np.float64), at, order=3, mode="nearest")
     error = (moved - truth.sharp)[inner]
     std = shift(uncertainty.astype(np.float64), at, order=1, mode="nearest")[inner]
