@@ -17,8 +17,10 @@ import numpy as np
 import torch
 
 from napari_vdip import Options, samples
+from napari_vdip.core.compile import runner
 from napari_vdip.core.refine import Blur
-from napari_vdip.solve import Setting, frame_of, plan_of, runner
+from napari_vdip.plan import Setting, plan_of
+from napari_vdip.solve import frame_of
 
 SIDE, BORDER = 128, 15
 

@@ -30,7 +30,7 @@ from napari_vdip.onnxfit.providers import place_of
 from napari_vdip.onnxfit.runner import OnnxRunner, session_of
 from napari_vdip.onnxfit.trace import CHANGED, NEW, trace
 from napari_vdip.options import Options
-from napari_vdip.solve import Setting, plan_of
+from napari_vdip.plan import Setting, plan_of
 
 COMPARED = ("image_first", "kernel_first", "mean", "std", "kernel")
 PROFILE = 3

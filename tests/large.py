@@ -7,7 +7,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from scipy.signal import fftconvolve
 
-from napari_vdip import Options, solve
+from napari_vdip import Options
+from napari_vdip.plan import Setting
 
 
 def motion(size, length):
@@ -31,7 +32,7 @@ def leaves(shape, rng):
 
 def settings_of(kernel_size, **keywords):
     options = Options(kernel_size=kernel_size, preset="fast", threads=1, kernel_draws=0, **keywords)
-    return solve.Setting(options, torch.device("cpu"), "off", (kernel_size,) * 2, "given", None)
+    return Setting(options, torch.device("cpu"), "off", (kernel_size,) * 2, "given", None)
 
 
 def discs():

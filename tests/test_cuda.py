@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.ndimage import convolve, gaussian_filter
 
-from napari_vdip import Options, deblur, solve
+from napari_vdip import Options, deblur, plan
 from napari_vdip.core.compile import EagerRunner, GraphRunner, run_together
 from napari_vdip.core.program import Program
 from napari_vdip.errors import OutOfMemory
@@ -49,8 +49,8 @@ def program(preset, done, device, seed=0):
     climb, last = {"climbs": (60, 60), "last climb": (0, 60)}.get(preset, (0, 0))
     preset = "fast" if last else preset
     options = Options(preset=preset, precision="float32")
-    setting = solve.Setting(options, torch.device("cpu"), "off", (K, K), "", None)
-    made = Program(solve.plan_of(setting, 1, SIZE, SIZE)._replace(climb=climb, last_climb=last)).to(device)
+    setting = plan.Setting(options, torch.device("cpu"), "off", (K, K), "", None)
+    made = Program(plan.plan_of(setting, 1, SIZE, SIZE)._replace(climb=climb, last_climb=last)).to(device)
     image = torch.tensor(blurred()[1] / 1100.0)[None]
     values = (
         image,

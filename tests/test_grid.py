@@ -12,8 +12,8 @@ from scipy.ndimage import gaussian_filter
 from napari_vdip import Options, cli, deblur, family, grid, tiles
 from napari_vdip.errors import InvalidOption, OutOfMemory
 from napari_vdip.placement import device_of
+from napari_vdip.plan import Setting
 from napari_vdip.samples import load
-from napari_vdip.solve import Setting
 
 FAST = {"preset": "fast", "iterations": 28, "threads": 1, "kernel_draws": 0}
 

@@ -24,7 +24,7 @@ from napari_vdip.onnxfit.runner import OnnxRunner
 from napari_vdip.onnxfit.trace import CHANGED, NEW, trace
 from napari_vdip.options import PRESETS
 from napari_vdip.placement import device_named, placed
-from napari_vdip.solve import Setting, plan_of
+from napari_vdip.plan import Setting, plan_of
 from napari_vdip.stack import fit
 
 pytest.importorskip("onnx", reason="the extra onnx is not installed")

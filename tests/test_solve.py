@@ -15,7 +15,8 @@ from napari_vdip import placement, solve
 from napari_vdip.errors import InvalidOption, OutOfMemory, VdipError
 from napari_vdip.options import KINDS, PRESETS, Options
 from napari_vdip.placement import way_of
-from napari_vdip.solve import Setting, centred, plan_of
+from napari_vdip.plan import Setting, plan_of
+from napari_vdip.psf import centred
 
 
 def setting(**keywords) -> Setting:
@@ -133,7 +134,7 @@ def test_a_fit_that_is_left_goes_on_in_another_thread_as_if_it_never_was():
 def test_the_kernel_of_the_search_is_the_one_that_is_polished_with(monkeypatch):
     small = {"channels": 8, "skip_channels": 4, "levels": 3, "climb_steps": 5, "last_climb_steps": 4}
     monkeypatch.setitem(PRESETS, "fast", dataclasses.replace(PRESETS["fast"], **small))
-    monkeypatch.setattr(solve, "_CHUNK_SECONDS", 0.0)  # each step is told
+    monkeypatch.setattr(solve, "SHOWN_EVERY", 0.0)  # each step is told
     scene = gaussian_filter(np.random.default_rng(0).random((40, 44)), 1.2)
     options = Setting(
         Options(preset="fast", iterations=20, threads=1, kernel_draws=0),

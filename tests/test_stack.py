@@ -174,13 +174,13 @@ def test_dip_has_no_uncertainty_and_says_so(picture):
 @pytest.mark.parametrize("method", ["sparse", "extreme", "std", "dip"])
 @pytest.mark.parametrize("noise", ["gaussian", "poisson"])
 def test_every_method_runs_in_both_kinds_of_preset(picture, method, noise, monkeypatch):
-    from napari_vdip import options, solve
+    from napari_vdip import options, plan
 
     small = dict(options.PRESETS)
     small["paper"] = options.dataclasses.replace(
         small["paper"], channels=8, prefit_steps=dict.fromkeys(small["paper"].prefit_steps, 2)
     )
-    monkeypatch.setattr(solve, "PRESETS", small)
+    monkeypatch.setattr(plan, "PRESETS", small)
     for preset in ("fast", "paper"):
         result = deblur(picture, method=method, noise=noise, **QUICK | {"preset": preset, "iterations": 5})
         assert np.isfinite(result.image).all()

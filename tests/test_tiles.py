@@ -10,8 +10,8 @@ import pytest
 from napari_vdip import Options, deblur, tiles
 from napari_vdip.errors import InvalidOption, OutOfMemory
 from napari_vdip.placement import device_of
+from napari_vdip.plan import Setting
 from napari_vdip.samples import load
-from napari_vdip.solve import Setting
 from napari_vdip.stack import fit
 
 QUICK = {"preset": "fast", "iterations": 4, "threads": 1, "kernel_draws": 0, "compile": "off"}

@@ -13,7 +13,7 @@ from napari_vdip.core.program import Program
 from napari_vdip.errors import InvalidInput, InvalidOption
 from napari_vdip.files import atomic
 from napari_vdip.placement import device_of, way_of
-from napari_vdip.solve import Setting, plan_of
+from napari_vdip.plan import Setting, plan_of
 
 if TYPE_CHECKING:
     import os

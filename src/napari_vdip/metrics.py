@@ -72,7 +72,7 @@ def closeness(
     image, truth = image / full_scale, truth / full_scale
     inner = (slice(border, -border or None),) * 2
     sought = truth[inner]
-    # Squared differences at all whole shifts at once, less the truth's own square, which is the same for each.
+    # Squared differences at all whole shifts at once, less the truth's own square, which all have.
     middle = sought.mean()
     wide = np.pad(image - middle, reach, mode="edge")[border : -border or None, border : -border or None]
     power = correlate(wide**2, np.ones_like(sought), mode="valid", method="fft")
@@ -107,18 +107,20 @@ def allowance(kernel: Floats | None, shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def held_size(kernel: Floats) -> int:
-    """Side of the smallest window about the centre of mass that holds 99 % of a kernel's light, odd, in px."""
+    """Side in px, odd, of the smallest window about the centre of mass with 99 % of a kernel's light."""
     kernel = kernel / kernel.sum()
     row, column = (round(float(kernel.sum(1 - axis) @ np.arange(n))) for axis, n in enumerate(kernel.shape))
     half = 1
-    while kernel[max(row - half, 0) : row + half + 1, max(column - half, 0) : column + half + 1].sum() < _HELD:
+    while (
+        kernel[max(row - half, 0) : row + half + 1, max(column - half, 0) : column + half + 1].sum() < _HELD
+    ):
         half += 1
     return 2 * half + 1
 
 
 def kernel_similarity(kernel: Floats, truth: Floats) -> float:
     """Largest normalised cross-correlation of two kernels over all shifts, 0 to 1."""
-    from scipy.signal import fftconvolve  # type: ignore[import-untyped]
+    from scipy.signal import fftconvolve
 
     product = fftconvolve(kernel, truth[::-1, ::-1]).max()
     return float(product / np.sqrt(np.square(kernel).sum() * np.square(truth).sum()))

@@ -1,18 +1,26 @@
-"""Where a fit runs, how its loop is compiled, how precise its numbers are: options in the words of torch."""
+"""Where a fit runs, how its loop is compiled, how precise its numbers are, and by how many threads.
+
+Options in the words of torch.
+"""
 
 from __future__ import annotations
 
 import platform
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from napari_vdip import pace
 from napari_vdip.core.compile import scripting_available
 from napari_vdip.errors import DeviceUnavailable, InvalidOption
 from napari_vdip.onnxfit import providers
 from napari_vdip.options import PRESETS, Options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_vdip.arrays import Frame
     from napari_vdip.core.compile import Way
 
 
@@ -111,3 +119,19 @@ def _faster_in_bfloat16() -> bool:
     """
     able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch has none
     return bool(able.get("amx_bf16") or (able.get("avx512_bf16") and not able.get("avx512_fp16")))
+
+
+def threads_of(threads: int | None, frame: Frame) -> int:
+    """Count the processor threads to be used of those asked for: fewer where the image is small."""
+    return min(threads or torch.get_num_threads(), pace.worth(frame.y.shape[1] * frame.y.shape[2]))
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch use this many processor threads, and put its own number back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage  # type: ignore[import-untyped]
-from skimage.measure import find_contours
 
 from napari_vdip.errors import InvalidInput
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
+    Kernel = npt.NDArray[np.float32]
 
 _FINE = 6  # points a pixel at which a kernel is looked at: enough for a blur of std 1 px
 _POINTS = 240  # a side at most: a wide blur needs less per pixel, and is shown while a fit runs
@@ -91,6 +91,8 @@ def half_maximum(kernel: npt.ArrayLike, pixel_size: tuple[float, float] = (1.0, 
     HalfMaximum or None
         None if the kernel has no positive value, or one that is not finite.
     """
+    from skimage.measure import find_contours
+
     values = np.asarray(kernel, dtype=np.float64)
     if not np.isfinite(values).all() or values.max(initial=0.0) <= 0.0:
         return None
@@ -115,6 +117,27 @@ def half_maximum(kernel: npt.ArrayLike, pixel_size: tuple[float, float] = (1.0, 
         angle=(angle + 90.0) % 180.0 - 90.0,
         outline=outline,
     )
+
+
+def centred(kernel: Kernel) -> tuple[Kernel, int, int]:
+    """Kernel with its centre of mass within half a pixel of its middle.
+
+    Returns
+    -------
+    kernel : ndarray, (Kh, Kw)
+        What leaves the window is dropped; sums to 1.
+    down, right : int
+        How far the centre of mass was off.
+    """
+    total = float(kernel.sum())
+    if not np.isfinite(total) or total <= 0.0:
+        return kernel.copy(), 0, 0
+    rows, columns = (np.arange(n) - n // 2 for n in kernel.shape)
+    down = round(float(kernel.sum(1) @ rows) / total)
+    right = round(float(kernel.sum(0) @ columns) / total)
+    padded = np.pad(kernel, [(abs(down),) * 2, (abs(right),) * 2])
+    moved = padded[abs(down) + down :, abs(right) + right :][: kernel.shape[0], : kernel.shape[1]]
+    return (moved / moved.sum()).astype(np.float32), down, right
 
 
 def _interesting(values: Floats) -> tuple[int, int, Floats]:

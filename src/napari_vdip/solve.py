@@ -1,209 +1,49 @@
-"""One image: from options to a program, and a generator of progress that returns the result."""
+"""One image: a generator of progress that returns the result."""
 
 from __future__ import annotations
 
-import math
-import platform
 import time
 import traceback
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-import napari_vdip
-from napari_vdip import arrays, coarse, devices, diagnosis, family, heap, ladder, optics, pace, sharpness
+from napari_vdip import arrays, devices, diagnosis, family, heap, ladder, optics, sharpness
 from napari_vdip.core.climbs import REACH, gaussian
 from napari_vdip.core.compile import runner
-from napari_vdip.core.prior import Sparse
-from napari_vdip.core.program import Plan
 from napari_vdip.core.smooth import smooth_image
 from napari_vdip.draws import kernel_std
-from napari_vdip.errors import Diverged, InvalidOption, OutOfMemory, VdipError
+from napari_vdip.errors import Diverged, OutOfMemory, VdipError
 from napari_vdip.fitted import Network
-from napari_vdip.onnxfit import providers
 from napari_vdip.onnxfit.runner import OnnxRunner
-from napari_vdip.options import KINDS, PRESETS, Options
-from napari_vdip.placement import precision_of
+from napari_vdip.options import KINDS, Options
+from napari_vdip.placement import threads_of, torch_threads
+from napari_vdip.plan import SHOWN_EVERY, draws_of, plan_of, starts_of
+from napari_vdip.psf import centred
+from napari_vdip.report import covers, report_of
 from napari_vdip.result import History, Progress, Result
-from napari_vdip.starts import Starts, seed_of
+from napari_vdip.smaller import from_small
+from napari_vdip.starts import Starts
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Generator, Iterator
 
     import numpy.typing as npt
 
-    from napari_vdip.core.compile import Runner, Way
+    from napari_vdip.core.compile import Runner
+    from napari_vdip.core.program import Plan
+    from napari_vdip.plan import Setting
 
     FloatArray = npt.NDArray[np.float32]
 
 STAGES = ("pre-fit", "bound", "SSIM", "fit", "polish", "polish", "kernel", "kernel")
-# As often as a result is read out and shown: more often would only cost time.
-_CHUNK_SECONDS = 0.5
-# From this kernel size on the FFT is the faster way, most of all backwards (docs/benchmarks/levin.md).
-_FFT_FROM = 5
 _NO_FLOOR = 1e6  # in units where images lie in 0 to 1
 # What an estimated kernel leaves unexplained, as a share of the contrast; see `Program.model_error`.
 _ESTIMATED = 0.025
 _SMOOTH_ERROR = 3.0  # of a smooth first image, see `Program.guess_error`
-# What the uncertainty covers besides the noise, for the report.
-_OPINIONS = {
-    "fitted": "",
-    "polished": ", and the difference between the networks' image and the polished one",
-    "near": ", and the difference between a smooth first image and the polished one",
-}
-_SMALLER = (
-    "one standard deviation of each pixel of a smaller image, enlarged: under the model with the kernel "
-    "held; the kernel's own uncertainty is not in it"
-)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is the same for every slice: chosen once, before anything is computed.
-
-    Attributes
-    ----------
-    device : torch.device
-        Where torch does its part; the processor where ONNX Runtime does the steps.
-    kernel_size : tuple of int
-        Height and width.
-    kernel_size_reason : str
-        Why this size.
-    kernel : ndarray or None, (Kh, Kw)
-        Known kernel, sums to 1.
-    kernel_numbers : dict of Number
-        What describes the kernel of a family, by name; empty where it is free or given.
-    kernel_source : str
-        What told it.
-    kernel_moved : tuple of ndarray, (Kh, Kw) each
-        Kernels of this family one standard deviation away, see `family.Found`.
-    keep_network : bool
-        Whether a result keeps its network, to be saved as a model.
-    near : ndarray or None, (Kh, Kw)
-        Kernel found elsewhere, by a fit of another slice or of a crop: no networks, only the polish.
-    follow : bool
-        Whether the polish moves `near` towards what this image says; off: it is held.
-    kernel_only : bool
-        Whether the image does not count: with a kernel of a family, no networks are fitted then.
-    first : ndarray or None, (Kh, Kw)
-        Kernel to start from that the image at half its size has told.
-    contrast : float or None
-        Contrast of the frame of which this image is a tile, as `contrast_of` tells it; None: its own.
-    steepness : float or None
-        With `near`: scale of the prior in units of the contrast; None: what `sharpness` tells of this image.
-    place : Place or None
-        Where ONNX Runtime does the steps; None: torch does them.
-    """
-
-    options: Options
-    device: torch.device
-    way: Way
-    kernel_size: tuple[int, int]
-    kernel_size_reason: str
-    kernel: FloatArray | None
-    kernel_numbers: Mapping[str, family.Number] = field(default_factory=dict)
-    kernel_source: str = ""
-    kernel_moved: tuple[FloatArray, ...] = ()
-    keep_network: bool = False
-    near: FloatArray | None = None
-    follow: bool = False
-    kernel_only: bool = False
-    first: FloatArray | None = None
-    contrast: float | None = None
-    steepness: float | None = None
-    place: providers.Place | None = None
-
-    @property
-    def device_name(self) -> str:
-        """Name of the device that does the steps, see `device_named`."""
-        return str(self.device) if self.place is None else self.place.name
-
-
-def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
-    """All constants of a program for an image of this size."""
-    options = setting.options
-    preset = PRESETS[options.preset]
-    method = options.method_used
-    kernel_height, kernel_width = setting.kernel_size
-    prefit, total, polish = preset.schedule(options.iterations, method)
-    share = total / preset.iterations
-    bound, gap = round(share * preset.bound_steps), round(share * preset.ssim_steps)
-    if preset.profile_steps == 0:
-        gap = total - bound
-    climb, last_climb = pace.climbs_of(options)
-    shorter = min(height + kernel_height, width + kernel_width) - 1
-    plan = Plan(
-        image_channels=channels,
-        height=height,
-        width=width,
-        kernel_height=kernel_height,
-        kernel_width=kernel_width,
-        by_fft=max(setting.kernel_size) >= _FFT_FROM,
-        bfloat16=precision_of(options, setting.device_name) == "bfloat16",
-        channels=preset.channels,
-        skip_channels=preset.skip_channels,
-        outer_channels=preset.outer_channels,
-        # Reflection needs 2 px at the last scale, and so does the pooling of a non-local block.
-        levels=max(1, min(preset.levels, math.floor(math.log2(shorter)) - 1)),
-        nonlocal_from=preset.nonlocal_from,
-        prior=method if method in ("sparse", "extreme") else "none",
-        variational=method != "dip",
-        bound_weight=1e-4 if method == "extreme" else 0.1,
-        centre_weight=preset.centre_weight,
-        ridge=preset.ridge,
-        sparse=Sparse(*KINDS[options.kind].sparse),
-        shares=KINDS[options.kind].shares_likeliest if climb > 0 else KINDS[options.kind].shares,
-        hold_kernel=setting.kernel is not None and (options.kernel_fixed or options.family_used != "free"),
-        image_rate=preset.image_rate,
-        kernel_rate=preset.kernel_rate,
-        cosine=preset.decay == "cosine",
-        prefit=prefit,
-        bound=bound,
-        ssim=gap,
-        profile=total - bound - gap - polish,
-        polish=polish,
-        climb=climb,
-        last_climb=last_climb,
-        glass=KINDS[options.kind].glass or 1.0,
-    )
-    if setting.near is None:
-        return plan
-    weight = KINDS[options.kind].weight_alone
-    # The networks are never asked: the smallest ones take the least memory.
-    return plan._replace(
-        channels=1,
-        skip_channels=1,
-        outer_channels=0,
-        levels=1,
-        nonlocal_from=0,
-        shares=KINDS[options.kind].shares,
-        sparse=plan.sparse if weight is None else plan.sparse._replace(weight=weight),
-        hold_kernel=not setting.follow,
-        prefit=0,
-        bound=0,
-        ssim=0,
-        profile=0,
-        climb=0,
-        last_climb=0,
-        polish=polish_steps(options),
-    )
-
-
-def polish_steps(options: Options) -> int:
-    """Count the steps of a polish with a kernel from elsewhere: as after a fit, but not shortened with it."""
-    return min(PRESETS[options.preset].polish_steps, options.iterations or 1_000_000)
-
-
-def check_polished(options: Options, asked: str) -> None:
-    """Raise InvalidOption unless there is a polish."""
-    if not options.polishes:
-        raise InvalidOption(
-            f"{asked} needs a method and a preset with a polish; preset={options.preset!r} with "
-            f"method={options.method_used!r} has none; use preset='balanced' with method='sparse'"
-        )
 
 
 def contrast_of(frame: arrays.Frame) -> float:
@@ -258,26 +98,26 @@ def solve_frame(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[P
 
 def _solved(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progress, None, Result]:
     """Do what `solve_frame` promises; what it worked with is gone when it ends."""
-    threads = _worthwhile(setting.options.threads, frame)
+    threads = threads_of(setting.options.threads, frame)
     started, chunk = time.perf_counter(), 1
-    with _threads(1):  # thousands of small questions, which more threads only make slower
+    with torch_threads(1):  # thousands of small questions, which more threads only make slower
         setting = with_steepness(_with_family(setting, frame), frame)
-    before = yield from _from_small(frame, setting, seed)
+    before = yield from from_small(frame, setting, seed, solve_frame)
     if before is not None:
         setting = replace(setting, first=before.result.kernel)
         started = time.perf_counter() - before.seconds
     done_before, times = (0, [(0, 0.0)]) if before is None else (before.step, [(0, before.seconds)])
-    with _threads(threads):
+    with torch_threads(threads):
         fits = _started(frame, setting, seed)
-        draws = _draws(fits.program.polish, setting)
+        draws = draws_of(fits.program.polish, setting)
     while fits.done < fits.steps:
         stage = STAGES[fits.stage()] + fits.words()
         # The number of threads belongs to torch, not to this fit: it is set only while torch works.
-        with _threads(threads):
+        with torch_threads(threads):
             fits.run(chunk)
             seconds = time.perf_counter() - started
             a_step = (seconds - times[-1][1]) / (fits.done - times[-1][0])
-            chunk = max(1, min(2 * chunk, int(_CHUNK_SECONDS / max(a_step, 1e-6))))
+            chunk = max(1, min(2 * chunk, int(SHOWN_EVERY / max(a_step, 1e-6))))
             times.append((fits.done, seconds))
             result = _read_out(fits, frame, setting, seed, times)
         left = time.perf_counter()
@@ -301,129 +141,6 @@ def _solved(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progr
     return result
 
 
-def _from_small(
-    frame: arrays.Frame, setting: Setting, seed: int
-) -> Generator[Progress, None, Progress | None]:
-    """Look for the kernel in smaller images first, where it is unknown and large.
-
-    Returns
-    -------
-    Progress or None
-        The last one, with the kernel to go on from, and the time and steps of all that was done.
-    """
-    shape = (frame.y.shape[1], frame.y.shape[2])
-    unknown = setting.kernel is None and setting.near is None and setting.options.polishes
-    if not unknown or not pace.begins_small(setting.kernel_size, shape):
-        return None
-    if pace.climbs_first(setting.options):
-        return (yield from _from_ladder(frame, setting, seed))
-    return (yield from _from_half(frame, setting, seed))
-
-
-def _from_ladder(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progress, None, Progress]:
-    """Look for a large kernel by many climbs, see `ladder`."""
-    threads, shape = _worthwhile(setting.options.threads, frame), (frame.y.shape[1], frame.y.shape[2])
-    own = steps_of(plan_of(setting, *frame.y.shape), setting)
-    work = sum(rung.work for rung in pace.rungs(setting.kernel_size, shape))
-    climbs = ladder.climb(frame, setting.kernel_size, setting.device, seed)
-    course: list[tuple[float, float, float, float]] = []  # energy, misfit, kernel's change, time
-    before = np.full(setting.kernel_size, 1.0 / math.prod(setting.kernel_size), dtype=np.float32)
-    begun, shown, progress = time.perf_counter(), 0.0, None
-    while True:
-        with _threads(threads):
-            try:
-                seen = next(climbs)
-            except StopIteration as end:
-                assert progress is not None
-                return replace(progress, result=replace(progress.result, kernel=end.value))
-        seconds = time.perf_counter() - begun
-        course.append((seen.energy, seen.misfit, float(np.abs(seen.kernel - before).sum()), seconds))
-        before = seen.kernel
-        if seconds - shown < _CHUNK_SECONDS and seen.done < seen.steps:
-            continue
-        columns = np.array(course).T
-        history = History(
-            steps=np.arange(seen.done),
-            objective=columns[0].astype(np.float32),
-            misfit=columns[1].astype(np.float32) * np.float32(frame.scale),
-            kernel_change=columns[2].astype(np.float32),
-            seconds=columns[3],
-        )
-        image, std = (
-            np.stack([coarse.enlarged(plane, shape) for plane in planes]) for planes in (seen.image, seen.std)
-        )
-        progress = Progress(
-            stage=f"kernel in a smaller image, {seen.rung + 1} of {seen.rungs}",
-            step=seen.done,
-            steps=seen.steps + own,
-            slice_index=0,
-            slices=1,
-            seconds=seconds,
-            seconds_left=seconds / seen.share * (1.0 - seen.share + own / work),
-            result=Result(
-                frame.image(image),
-                frame.uncertainty(std),
-                centred(seen.kernel)[0],
-                history,
-                _report(frame, setting, seed, seconds, (seen.done, seen.steps + own), _SMALLER),
-            ),
-        )
-        left = time.perf_counter()
-        yield progress
-        begun += time.perf_counter() - left
-        shown = seconds
-
-
-def _from_half(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progress, None, Progress]:
-    """Fit the image at half its size first.
-
-    Where that one begins from nothing, several starts are made, of which the one that explains the
-    image best goes on: at this size they cost little, and a wrong kernel is not mended later.
-    """
-    shape = (frame.y.shape[1], frame.y.shape[2])
-    smaller = replace(setting, kernel_size=pace.half_size(setting.kernel_size), keep_network=False)
-    smaller = replace(smaller, options=replace(setting.options, preset="fast", kernel_draws=0))
-    own = steps_of(plan_of(setting, *frame.y.shape), setting)
-    half = coarse.half(frame)
-    starts = pace.starts_of(smaller.kernel_size, (half.y.shape[1], half.y.shape[2]))
-    best: Progress | None = None
-    before, passed = 0, 0.0
-    for number in range(starts):
-        for progress in solve_frame(half, smaller, seed_of(seed, number)):
-            done, seconds = before + progress.step, passed + progress.seconds
-            ahead = starts * progress.steps - done
-            shown = replace(
-                progress,
-                stage=f"half the size, {_which(number, starts)}{progress.stage}",
-                step=done,
-                steps=done + ahead + own,
-                seconds=seconds,
-                # A step of this one has four times the pixels.
-                seconds_left=seconds / done * (ahead + 4 * own),
-                result=coarse.doubled(progress.result, shape, setting.kernel_size, setting.options),
-            )
-            yield shown
-        before, passed = done, seconds
-        if best is None or shown.result.history.misfit[-1] < best.result.history.misfit[-1]:
-            best = shown
-    assert best is not None
-    return replace(best, step=before, seconds=passed)
-
-
-def _which(number: int, count: int) -> str:
-    return f"start {number + 1} of {count}: " if count > 1 else ""
-
-
-def _draws(polish: int, setting: Setting) -> int:
-    """Count the other kernels to be tried at the end: of one found in this image, by a fit with a polish."""
-    wanted = setting.options.kernel_draws
-    if polish == 0:
-        return 0
-    if setting.kernel_moved:
-        return min(wanted, len(setting.kernel_moved))
-    return wanted if setting.kernel is None and setting.near is None else 0
-
-
 def _with_kernel_std(
     fits: Starts,
     frame: arrays.Frame,
@@ -433,12 +150,12 @@ def _with_kernel_std(
     reached: Progress,
 ) -> Generator[Progress, None, Result]:
     """Add the kernel's own uncertainty to a result; each other kernel counts as a step."""
-    threads = _worthwhile(setting.options.threads, frame)
-    wanted = _draws(fits.program.polish, setting)
+    threads = threads_of(setting.options.threads, frame)
+    wanted = draws_of(fits.program.polish, setting)
     draws = kernel_std(fits.program, setting.kernel_moved, wanted, seed)
     begun, done = time.perf_counter(), 0
     while done < wanted:
-        with _threads(threads):
+        with torch_threads(threads):
             try:
                 done = next(draws)
             except StopIteration as end:
@@ -489,7 +206,7 @@ def with_steepness(setting: Setting, frame: arrays.Frame) -> Setting:
 def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
     """Program with its image, at step 0 of the first start."""
     plan = plan_of(setting, *frame.y.shape)
-    count = _starts(plan.polish, setting)
+    count = starts_of(plan.polish, setting)
     loops = [loop_of(plan, setting) for _ in range(_at_once(count, plan, setting))]
     height, width = setting.kernel_size
     kernel = setting.kernel if setting.near is None else setting.near
@@ -538,17 +255,6 @@ def loop_of(plan: Plan, setting: Setting) -> Runner:
     return runner(plan, setting.device, setting.way)
 
 
-def _starts(polish: int, setting: Setting) -> int:
-    """How many fits a preset makes of one image."""
-    return PRESETS[setting.options.preset].starts if polish > 0 and setting.near is None else 1
-
-
-def steps_of(plan: Plan, setting: Setting) -> int:
-    """Count the steps of all starts, and the other kernels at the end."""
-    start = plan.prefit + plan.bound + plan.ssim + plan.profile + plan.climb + plan.last_climb + plan.polish
-    return _starts(plan.polish, setting) * start + _draws(plan.polish, setting)
-
-
 def _without_networks(program: Any, setting: Setting) -> None:
     """Put a first image where the networks' would be; a kernel that is held need not be a known one."""
     assert setting.contrast is not None
@@ -589,8 +295,8 @@ def _read_out(
         kernel_change=log[:, 2].copy(),
         seconds=np.interp(fits.turns(), [step for step, _ in times], [at for _, at in times]),
     )
-    at = (done, fits.steps)
-    report = _report(frame, setting, seed, times[-1][1], at, _covers(fits, setting), fits.draws)
+    at, covered = (done, fits.steps), covers(fits.program.polish, fits.draws, setting)
+    report = report_of(frame, setting, seed, times[-1][1], at, covered, fits.draws)
     # A kernel on its way looks odd without being so, and one from elsewhere was judged there.
     if not report["partial"] and (setting.near is None or setting.kernel_only):
         course, told = history.part(fits.last_fit), setting.kernel_numbers
@@ -608,119 +314,6 @@ def _read_out(
         place = (frame.scale, frame.offset, frame.alpha is not None)
         network = Network.of(fits.program, plan, (top, left), *place)
     return Result(image, uncertainty, kernel, history, report, network)
-
-
-def centred(kernel: FloatArray) -> tuple[FloatArray, int, int]:
-    """Kernel with its centre of mass within half a pixel of its middle.
-
-    Returns
-    -------
-    kernel : ndarray, (Kh, Kw)
-        What leaves the window is dropped; sums to 1.
-    down, right : int
-        How far the centre of mass was off.
-    """
-    total = float(kernel.sum())
-    if not np.isfinite(total) or total <= 0.0:
-        return kernel.copy(), 0, 0
-    rows, columns = (np.arange(n) - n // 2 for n in kernel.shape)
-    down = round(float(kernel.sum(1) @ rows) / total)
-    right = round(float(kernel.sum(0) @ columns) / total)
-    padded = np.pad(kernel, [(abs(down),) * 2, (abs(right),) * 2])
-    moved = padded[abs(down) + down :, abs(right) + right :][: kernel.shape[0], : kernel.shape[1]]
-    return (moved / moved.sum()).astype(np.float32), down, right
-
-
-def _report(
-    frame: arrays.Frame,
-    setting: Setting,
-    seed: int,
-    seconds: float,
-    at: tuple[int, int],
-    covers: str,
-    draws: int = 0,
-) -> dict[str, Any]:
-    """Tell what was done, JSON-ready; `at`: step reached, of how many."""
-    options = setting.options
-    preset = PRESETS[options.preset]
-    (done, steps), finished = at, at[0] >= at[1]
-    return {
-        "options": options.as_dict(),
-        "seed": seed,
-        "device": _device_name(setting),
-        "precision": precision_of(options, setting.device_name),
-        "compile": _compiled(setting),
-        "versions": {
-            "napari-vdip": napari_vdip.__version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-            **({} if setting.place is None else {"onnxruntime": providers.runtime().__version__}),
-        },
-        "method": options.method_used,
-        "noise": options.noise,
-        "preset": asdict(preset),
-        "kernel_size": list(setting.kernel_size),
-        "kernel_size_reason": setting.kernel_size_reason,
-        "kernel_family": options.family_used,
-        "kernel_numbers": {name: asdict(number) for name, number in setting.kernel_numbers.items()},
-        "kernel_source": setting.kernel_source,
-        "noise_std": frame.noise_std * frame.scale,
-        "uncertainty": covers,
-        "kernel_draws": draws,
-        "steps": done,
-        "partial": not finished,
-        "seconds": round(seconds, 3),
-        "stop_reason": "finished" if finished else f"stopped at step {done} of {steps}",
-        "left_out": frame.defects.as_dict(),
-        "warnings": list(frame.defects.sentences),
-        "findings": [],
-    }
-
-
-def _covers(fits: Starts, setting: Setting) -> str:
-    """Say what the uncertainty covers."""
-    how = "near" if setting.near is not None else "polished" if fits.program.polish > 0 else "fitted"
-    told = f"one standard deviation of each pixel: under the model with the kernel held{_OPINIONS[how]}"
-    if _starts(fits.program.polish, setting) > 1:
-        told += ", less what the mean over several starts takes away"
-    if fits.draws == 0:
-        return f"{told}; the kernel's own uncertainty is not in it"
-    kinds = "directions of its numbers" if setting.kernel_moved else "refits to drawn data"
-    return f"{told}; and the kernel's own, by {fits.draws} {kinds}"
-
-
-def _compiled(setting: Setting) -> str:
-    """Say how the steps were run."""
-    if setting.place is not None and setting.near is None:
-        return f"onnx: {setting.place.provider}"
-    return "cuda graph" if setting.device.type == "cuda" else setting.way
-
-
-def _device_name(setting: Setting) -> str:
-    device = setting.device
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    if setting.place is not None and setting.place.name != "onnx:cpu":
-        return f"{setting.place.name} ({setting.place.title})"
-    name = device if setting.place is None else setting.place.name
-    return f"{name} ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"
-
-
-def _worthwhile(threads: int | None, frame: arrays.Frame) -> int:
-    """Count the processor threads to be used of those asked for: fewer where the image is small."""
-    return min(threads or torch.get_num_threads(), pace.worth(frame.y.shape[1] * frame.y.shape[2]))
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Let torch use this many processor threads, and put its own number back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from napari_vdip import abreast, arrays, estimate, grid, modes, optics, pace
 from napari_vdip.errors import Diverged, InvalidInput, InvalidOption
 from napari_vdip.layout import Layout, layout_of
 from napari_vdip.placement import placed
+from napari_vdip.plan import Setting, check_polished, polish_steps
 from napari_vdip.result import History, Progress, Result
-from napari_vdip.solve import Setting, check_polished, polish_steps
 from napari_vdip.tiles import solve_frame_or_tiles
 
 if TYPE_CHECKING:

@@ -19,17 +19,9 @@ from napari_vdip.devices import FIT_BYTES, FREE_SHARE, find
 from napari_vdip.errors import OutOfMemory
 from napari_vdip.options import PRESETS
 from napari_vdip.pace import CROP, TILE, WHOLE
+from napari_vdip.plan import Setting, check_polished, polish_steps
 from napari_vdip.result import History, Progress, Result
-from napari_vdip.solve import (
-    Setting,
-    check_polished,
-    contrast_of,
-    frame_of,
-    polish_steps,
-    solve,
-    solve_frame,
-    with_steepness,
-)
+from napari_vdip.solve import contrast_of, frame_of, solve, solve_frame, with_steepness
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -11,7 +11,8 @@ import torch
 
 from napari_vdip import heap
 from napari_vdip.placement import placed
-from napari_vdip.solve import STAGES, Setting, loop_of, plan_of
+from napari_vdip.plan import Setting, plan_of
+from napari_vdip.solve import STAGES, loop_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
