@@ -45,10 +45,17 @@ class TestSizes:
             assert all(min(rung.shape) >= 47 for rung in pace.rungs((75, 75), shape))
 
     def test_the_smaller_the_more_of_them(self):
-        counts = [pace.rungs((size, size), (1000, 1000))[0].climbs for size in (29, 41, 51, 75)]
+        counts = [pace.rungs((size, size), (1000, 1000))[0].climbs[0] for size in (29, 41, 51, 75)]
         assert counts == sorted(counts)
-        assert counts[0] == 14
-        assert counts[-1] == 48
+        assert counts[0] >= 14
+        assert counts[-1] == 96
+
+    def test_fewer_and_fewer_of_them_go_on(self):
+        first, *others = pace.rungs((75, 75), (1000, 1000))
+        assert (first.steps, first.climbs[0], first.climbs[-1]) == (50, 96, 32)
+        assert list(first.climbs) == sorted(first.climbs, reverse=True)
+        assert first.work_of(15) == pytest.approx(first.work * 15 * 96 / sum(first.climbs))
+        assert all(set(rung.climbs) == {pace.KEPT} for rung in others)
 
     def test_its_time_is_in_the_estimate(self):
         once = pace.estimate((256, 256), Options(kernel_size=27), "cpu", {})
@@ -172,6 +179,33 @@ class TestClimbs:
                 next(steps)
             ends.append(ended(steps))
         assert np.array_equal(*ends)
+
+    def test_only_the_likeliest_go_on(self):
+        _, image, _ = discs()
+        kernels = ladder.beginnings((11, 11), 14, 0)
+        small = coarse.reduced(arrays.frame(image, None, False, False), (48, 48))
+        rung = ladder._Rung(small, kernels, 0.1, torch.device("cpu"))
+        rung.step()
+        before = [(rung.energy(climb), rung.kernel(climb)) for climb in range(14)]
+        before.sort(key=lambda one: one[0])
+        rung.keep(4)
+        after = [(rung.energy(climb), rung.kernel(climb)) for climb in range(4)]
+        assert [energy for energy, _ in after] == [energy for energy, _ in before[:4]]
+        assert all(np.array_equal(one[1], other[1]) for one, other in zip(before, after, strict=False))
+        rung.step()
+        assert all(rung.energy(climb) <= after[climb][0] for climb in range(4))
+
+    def test_those_of_one_group_climb_as_on_their_own(self, monkeypatch):
+        _, image, _ = discs()
+        small = coarse.reduced(arrays.frame(image, None, False, False), (48, 48))
+        ends = []
+        for group in (2, 5):
+            monkeypatch.setattr(ladder, "_GROUP", group)
+            rung = ladder._Rung(small, ladder.beginnings((11, 11), 5, 0)[:5], 0.1, torch.device("cpu"))
+            rung.step()
+            rung.step()
+            ends.append(np.stack([rung.kernel(climb) for climb in range(5)]))
+        assert np.abs(ends[0] - ends[1]).max() < 1e-4
 
     @pytest.mark.usefixtures("short")
     def test_masked_pixels_are_not_looked_at(self):

@@ -43,6 +43,7 @@ GLASS = 0.4  # px: what a sharp image has of its own is smaller in a smaller ima
 _ONE_WAY = 0.3  # weaker change, in the stronger one, from which on data count in full
 _LEAST = 0.1  # of their weight where there is one direction only
 _ALIKE = 0.93  # similarity of climbs of which one is enough
+_GROUP = 8
 _SETTLED = 4  # rounds for the image, before a rung and after it
 
 
@@ -105,14 +106,15 @@ def climb(
     ladder = pace.rungs(kernel_size, shape)
     steps, work = sum(rung.steps for rung in ladder), sum(rung.work for rung in ladder)
     done, worked = 0, 0.0
-    kernels = beginnings(ladder[0].kernel_size, ladder[0].climbs, seed)
+    kernels = beginnings(ladder[0].kernel_size, ladder[0].climbs[0], seed)
     for number, rung in enumerate(ladder):
         if number > 0:
             ratio = rung.factor / ladder[number - 1].factor
             kernels = [coarse.enlarged_kernel(kernel, rung.kernel_size, ratio) for kernel in kernels]
         errors = _errors(_ERRORS if number > 0 else _FIRST_ERRORS, rung.steps)
         on = _Rung(coarse.reduced(frame, rung.shape), kernels, errors[0], device)
-        for step in range(rung.steps):
+        for step, count in enumerate(rung.climbs):
+            on.keep(count)
             if step > 0 and errors[step] < errors[step - 1]:
                 on.believe(errors[step])
             on.step()
@@ -122,7 +124,7 @@ def climb(
                 rungs=len(ladder),
                 done=done + step + 1,
                 steps=steps,
-                share=(worked + rung.work * (step + 1) / rung.steps) / work,
+                share=(worked + rung.work_of(step + 1)) / work,
                 image=on.image(best),
                 std=on.std(best),
                 kernel=coarse.enlarged_kernel(on.kernel(best), kernel_size, 1 / rung.factor),
@@ -219,9 +221,23 @@ class _Rung:
 
     def _settle(self) -> torch.Tensor:
         """Improve the images; returns their energies, (n,)."""
+        import torch
+
+        energies = []
+        for first, end in self._groups():
+            precision = self._climbs.precision(self._weight, self._noise_var, self._contrast, first, end)
+            energies.append(self._climbs.settle(precision, self._y, first, end, _SETTLED).flatten())
+        return torch.cat(energies)
+
+    def _groups(self) -> list[tuple[int, int]]:
+        """First and end of those that go at a time: more take more memory, and more time each."""
         count = self._climbs.kernel.size(0)
-        precision = self._climbs.precision(self._weight, self._noise_var, self._contrast, count)
-        return self._climbs.settle(precision, self._y, 0, count, _SETTLED).flatten()
+        return [(first, min(first + _GROUP, count)) for first in range(0, count, _GROUP)]
+
+    def keep(self, count: int) -> None:
+        """Let no more than so many go on: the likeliest."""
+        if count < self._climbs.kernel.size(0):
+            self._climbs.keep(self._climbs.energy.flatten().argsort()[:count])
 
     def believe(self, error: float) -> None:
         """Leave no more than this share of the contrast unexplained from now on."""
@@ -230,8 +246,8 @@ class _Rung:
 
     def step(self) -> None:
         """Go on."""
-        count = self._climbs.kernel.size(0)
-        self._climbs.step(self._y, self._weight, self._noise_var, self._contrast, count)
+        for first, end in self._groups():
+            self._climbs.step(self._y, self._weight, self._noise_var, self._contrast, first, end)
 
     def likeliest(self) -> int:
         """Which climb has the least energy."""

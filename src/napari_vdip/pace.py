@@ -53,13 +53,15 @@ _LEAST_SIDE = 96  # px: a smaller image has too little left at half its size
 _COARSE_STARTS = 3
 # Where a large kernel is looked for by many climbs, see `ladder`: size in px at which they begin, how much
 # larger each rung is at most, and the steps of each. The first rung has as many climbs as this work for each
-# pixel allows, in steps of a fit, between these numbers; the others have those that are kept. A step of a
-# climb there takes longer for each pixel than in the search at full size: small images have wide borders.
+# pixel allows, in steps of a fit, between these numbers, and after these parts of its steps such a share of
+# them goes on; the others have those that are kept. A step of a climb there takes longer for each pixel than
+# in the search at full size: small images have wide borders.
 _BEGUN_AT = 15
 _RUNG = 1.5
-_FIRST_WORK = 117.0
+_FIRST_WORK = 90.0
 _RUNG_COST = 0.65
-_LEAST_CLIMBS, _MOST_CLIMBS = 14, 48
+_LEAST_CLIMBS, _MOST_CLIMBS = 14, 96
+_GO_ON = ((0.3, 1.0), (0.2, 1 / 2), (0.5, 1 / 3))
 KEPT = 6
 _FIRST_RUNG_STEPS = 50
 _RUNG_STEPS = 36
@@ -98,21 +100,28 @@ class Rung:
     factor : float
         Size in that of the whole.
     shape, kernel_size : (int, int)
-    climbs : int
-        How many go up at most.
-    steps : int
+    climbs : tuple of int
+        How many go up in each step, at most.
     """
 
     factor: float
     shape: Size
     kernel_size: Size
-    climbs: int
-    steps: int
+    climbs: tuple[int, ...]
+
+    @property
+    def steps(self) -> int:
+        """Count the steps."""
+        return len(self.climbs)
 
     @property
     def work(self) -> float:
         """Work for each pixel of the whole, in steps of a fit."""
-        return self.steps * self.climbs * self.factor**2 * _RUNG_COST
+        return self.work_of(self.steps)
+
+    def work_of(self, steps: int) -> float:
+        """Work of the first steps."""
+        return sum(self.climbs[:steps]) * self.factor**2 * _RUNG_COST
 
 
 def rungs(kernel_size: Size, shape: Size) -> list[Rung]:
@@ -124,10 +133,18 @@ def rungs(kernel_size: Size, shape: Size) -> list[Rung]:
         factor = 0.5 * (2 * first) ** (way / ways) if ways else 0.5
         height, width = (max(5, math.ceil(size * factor) | 1) for size in kernel_size)
         small = (round(shape[0] * factor), round(shape[1] * factor))
-        found.append(Rung(factor, small, (height, width), KEPT, _RUNG_STEPS))
-    one = replace(found[0], climbs=1, steps=_FIRST_RUNG_STEPS)
-    many = min(_MOST_CLIMBS, max(_LEAST_CLIMBS, round(_FIRST_WORK / one.work)))
-    return [replace(one, climbs=many), *found[1:]]
+        found.append(Rung(factor, small, (height, width), (KEPT,) * _RUNG_STEPS))
+    thousand = replace(found[0], climbs=_fewer_and_fewer(1000))
+    many = min(_MOST_CLIMBS, max(_LEAST_CLIMBS, round(1000 * _FIRST_WORK / thousand.work)))
+    return [replace(found[0], climbs=_fewer_and_fewer(many)), *found[1:]]
+
+
+def _fewer_and_fewer(climbs: int) -> tuple[int, ...]:
+    """How many of so many go up in each step of the first rung."""
+    counts: list[int] = []
+    for part, share in _GO_ON:
+        counts += [max(KEPT, round(share * climbs))] * round(part * _FIRST_RUNG_STEPS)
+    return tuple(counts)
 
 
 def climbs_first(options: Options) -> bool:

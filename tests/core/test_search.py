@@ -40,7 +40,7 @@ def climbed(
     weight, noise_var, contrast = torch.ones_like(y), torch.tensor(9e-6), y.std()
     for step in range(found.steps):
         found.prepare(step, image, fitted, y, weight, noise_var, contrast)
-        found.step(y, weight, noise_var, contrast, 3 if step < climbing else 1)
+        found.step(y, weight, noise_var, contrast, 0, 3 if step < climbing else 1)
         watch(step, found)
     found.prepare(found.steps, image, fitted, y, weight, noise_var, contrast)
     return found
@@ -80,7 +80,7 @@ def test_steps_go_down_in_energy(scene) -> None:
     image, flat, energies = F.pad(y, [5, 5, 4, 4]), torch.full((9, 11), 1 / 99), []
     for step in range(10):
         found.prepare(step, image, flat, y, weight, noise_var, contrast)
-        found.step(y, weight, noise_var, contrast, 3)
+        found.step(y, weight, noise_var, contrast, 0, 3)
         energies.append(float(found.energy[0]))
         torch.testing.assert_close(found.kernel.sum([1, 2, 3]), torch.ones(3), atol=1e-4, rtol=0.0)
         assert float(found.kernel.min()) >= 0.0

@@ -283,9 +283,9 @@ class Climbs(nn.Module):
         self.register_buffer("support", torch.ones([1, 1, kernel_height, kernel_width]))
         self.register_buffer("glass", gaussian(glass, REACH, self.scale))
 
-    def precision(self, weight: Tensor, noise_var: Tensor, contrast: Tensor, count: int) -> Tensor:
-        """Precision of the data as the first climbs believe them now, (count, c, H, W)."""
-        return weight.square() / (noise_var + (self.error[:count] * contrast).square())
+    def precision(self, weight: Tensor, noise_var: Tensor, contrast: Tensor, first: int, end: int) -> Tensor:
+        """Precision of the data as some climbs believe them now, (end - first, c, H, W)."""
+        return weight.square() / (noise_var + (self.error[first:end] * contrast).square())
 
     def believe(self, error: float, first: int) -> None:
         """Take what this and later climbs leave unexplained for this share of the contrast from now on."""
@@ -302,13 +302,29 @@ class Climbs(nn.Module):
         self.energy.fill_(math.inf)
         self.stride.fill_(1.0)
 
+    def keep(self, climbs: Tensor) -> None:
+        """Let only these go on, in this order."""
+        self.kernel, self.latent, self.slope_var = (
+            self.kernel[climbs],
+            self.latent[climbs],
+            self.slope_var[climbs],
+        )
+        self.error, self.energy, self.stride = self.error[climbs], self.energy[climbs], self.stride[climbs]
+
     def settle(self, precision: Tensor, y: Tensor, first: int, end: int, rounds: int) -> Tensor:
-        """Improve the posteriors of some climbs, whose kernels stay as they are; returns their energies."""
+        """Improve the posteriors of some climbs, whose kernels stay as they are; returns their energies.
+
+        Parameters
+        ----------
+        precision : Tensor, (end - first, c, H, W)
+        y : Tensor, (c, H, W)
+        first, end, rounds : int
+        """
         both = through(self.kernel[first:end], self.glass)
         energy = self.energy[first:end]
         for _ in range(rounds):
             latent, slope_var, energy = expectation(
-                self.latent[first:end], self.slope_var[first:end], y, precision[first:end], both, self.scale
+                self.latent[first:end], self.slope_var[first:end], y, precision, both, self.scale
             )
             self.latent[first:end] = latent
             self.slope_var[first:end] = slope_var
@@ -328,30 +344,33 @@ class Climbs(nn.Module):
             self.slope_var[climb] = rolled(self.slope_var[climb], down, right)
             self.energy[climb] = torch.where(down.abs() + right.abs() > 0, math.inf, self.energy[climb])
 
-    def step(self, y: Tensor, weight: Tensor, noise_var: Tensor, contrast: Tensor, count: int) -> None:
+    def step(
+        self, y: Tensor, weight: Tensor, noise_var: Tensor, contrast: Tensor, first: int, end: int
+    ) -> None:
         """Go a multiple of the way to the best kernel for this posterior; less far where energy rises.
 
         Parameters
         ----------
         y, weight : Tensor, (c, H, W)
         noise_var, contrast : Tensor, ()
-        count : int
-            Of the climbs that go on: the first ones.
+        first, end : int
+            Which climbs go on.
         """
-        precision = self.precision(weight, noise_var, contrast, count)
-        old, image, var = self.kernel[:count], self.latent[:count], self.slope_var[:count]
+        precision = self.precision(weight, noise_var, contrast, first, end)
+        old, image, var = self.kernel[first:end], self.latent[first:end], self.slope_var[first:end]
         best = maximisation(image, var, y, precision, old, self.support, self.glass, self.scale)
-        kernel = on_support(old + self.stride[:count] * (best - old), self.support)
+        stride, least = self.stride[first:end], self.energy[first:end]
+        kernel = on_support(old + stride * (best - old), self.support)
         latent, slope_var, energy = expectation(
             image, var, y, precision, through(kernel, self.glass), self.scale
         )
-        good = energy < self.energy[:count]
-        self.kernel[:count] = torch.where(good, kernel, old)
-        self.latent[:count] = torch.where(good, latent, image)
-        self.slope_var[:count] = torch.where(good, slope_var, var)
-        self.energy[:count] = torch.where(good, energy, self.energy[:count])
-        farther, nearer = (1.5 * self.stride).clamp_max(self.farthest), (0.25 * self.stride).clamp_min(0.25)
-        self.stride[:count] = torch.where(good, farther[:count], nearer[:count])
+        good = energy < least
+        self.kernel[first:end] = torch.where(good, kernel, old)
+        self.latent[first:end] = torch.where(good, latent, image)
+        self.slope_var[first:end] = torch.where(good, slope_var, var)
+        self.energy[first:end] = torch.where(good, energy, least)
+        farther, nearer = (1.5 * stride).clamp_max(self.farthest), (0.25 * stride).clamp_min(0.25)
+        self.stride[first:end] = torch.where(good, farther, nearer)
 
     def image(self, climb: int) -> Tensor:
         """Sharp image of a climb, as sharp as images of this kind are: (c, h, w)."""

@@ -486,7 +486,7 @@ class Program(nn.Module):
         """Go a step towards the kernel of greatest evidence, and show the first climb's image."""
         before = self.kernel.clone()
         weight = self.weight * self.search.telling
-        self.search.step(self.y, weight, self.noise_var, self.contrast, climbs)
+        self.search.step(self.y, weight, self.noise_var, self.contrast, 0, climbs)
         self.kernel.copy_(self.search.kernel[0, 0])
         self.mean.copy_(self.search.image(0))
         self.note(before)

@@ -184,14 +184,14 @@ class KernelSearch(Climbs):
             self.support.fill_(1.0)
             self.error.fill_(self.first_error)
             self.error[:1] = self.last_error
-            self.begin(self.precision(weight, noise_var, contrast, 3), y, contrast)
+            self.begin(self.precision(weight, noise_var, contrast, 0, 3), y, contrast)
         for at, error in self.marks:
             if step == at:
                 if error > 0.0:
                     self.believe(error, 1)
                 self.centre()
         if step == self.climbing:
-            self.take(self.precision(weight, noise_var, contrast, 3), y)
+            self.take(self.precision(weight, noise_var, contrast, 0, 3), y)
         if step == self.steps:
             end = self.kernel[0, 0]
             kept = self.wide_enough(end) & (self.trusted > 0.0)
@@ -210,8 +210,8 @@ class KernelSearch(Climbs):
                 scale = rescaled(self.latent[:1], self.slope_var[:1], self.scale)
                 least, most = self.scales[0] * contrast, self.scales[1] * contrast
                 self.scale.copy_(scale.clamp(least, most))
-            self.settle(precision, y, 0, 1, 1)
-        self.settle(precision, y, 1, 3, 3)
+            self.settle(precision[:1], y, 0, 1, 1)
+        self.settle(precision[1:], y, 1, 3, 3)
 
     def take(self, precision: Tensor, y: Tensor) -> None:
         """Keep the likeliest end, of a later climb if clearly so; go on from it without its specks."""
@@ -228,7 +228,7 @@ class KernelSearch(Climbs):
         self.support.copy_(cleaned > 0.0)
         self.kernel.copy_(cleaned)
         self.rest(y)
-        self.settle(precision, y, 0, 1, 3)
+        self.settle(precision[:1], y, 0, 1, 3)
 
     def wide_enough(self, kernel: Tensor) -> Tensor:
         """Whether a kernel (Kh, Kw) is about as wide as the fit's, or wider, ()."""
