@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import replace
 
 import imageio.v3 as iio
 import numpy as np
@@ -57,11 +56,23 @@ class TestSizes:
         assert first.work_of(15) == pytest.approx(first.work * 15 * 96 / sum(first.climbs))
         assert all(set(rung.climbs) == {pace.KEPT} for rung in others)
 
-    def test_its_time_is_in_the_estimate(self):
-        once = pace.estimate((256, 256), Options(kernel_size=27), "cpu", {})
-        more = pace.estimate((256, 256), Options(kernel_size=29), "cpu", {})
-        work = sum(rung.work for rung in pace.rungs((29, 29), (256, 256)))
-        steps = pace._weighed(Options(kernel_size=29)) + 5 * pace.draws_of(Options())
+    def test_a_smaller_kernel_has_one_size_and_few_climbs(self):
+        for size in (9, 19, 27):
+            (rung,) = pace.rungs((size, size), (255, 200))
+            assert rung.shape == (153, 120)
+            assert 0.6 * size <= max(rung.kernel_size) <= 0.6 * size + 2
+            assert rung.climbs[0] == 14
+            assert rung.work < 60
+        assert pace.has_ladder((9, 5), (96, 96))
+        assert not pace.has_ladder((7, 7), (96, 96))
+        assert not pace.has_ladder((9, 9), (95, 200))
+
+    @pytest.mark.parametrize("size", [19, 29])
+    def test_its_time_is_in_the_estimate(self, size):
+        once = pace.estimate((256, 256), Options(kernel_size=7), "cpu", {})
+        more = pace.estimate((256, 256), Options(kernel_size=size), "cpu", {})
+        work = sum(rung.work for rung in pace.rungs((size, size), (256, 256)))
+        steps = pace._weighed(Options(kernel_size=size)) + 5 * pace.draws_of(Options())
         assert more / once == pytest.approx(1 + work / steps)
 
 
@@ -135,7 +146,7 @@ class TestClimbs:
         setting = settings_of(29, iterations=6, rgb=True)
         seen = list(solve.solve(rgb, None, setting, 0))
         stages = [progress.stage for progress in seen]
-        assert stages[0] == "kernel in a smaller image, 1 of 1"
+        assert stages[0] == "kernel in a smaller image"
         assert not stages[-1].startswith("kernel in")
         done = [progress.step for progress in seen]
         assert done == sorted(set(done))
@@ -159,15 +170,27 @@ class TestClimbs:
     def test_the_search_goes_on_as_the_ladder_did(self):
         _, image, kernel = discs()
         frame, setting = arrays.frame(image, None, False, False), settings_of(29)
-        fits = solve._started(frame, replace(setting, first=kernel), 0)
+        fits = solve._started(frame, solve._gone_on_from(kernel, setting), 0)
+        assert np.allclose(fits.program.kernel, kernel, atol=1e-3)
         told = fits.program.search
         assert np.array_equal(told.telling, ladder.telling(frame, (29, 29)))
         assert np.array_equal(told.beginning, kernel)
-        assert told.scales.tolist() == pytest.approx([ladder.SCALE] * 2)
+        assert told.scales.tolist() == pytest.approx([ladder.LARGE.scale] * 2)
         apart = solve._started(frame, setting, 0).program.search
         assert apart.glass.max() < told.glass.max()
         assert float(apart.telling.min()) == 1.0
         assert float(apart.beginning.sum()) == 0.0
+
+    def test_after_a_small_kernel_only_a_beginning_is_told(self):
+        _, image, kernel = discs()
+        small = coarse.enlarged_kernel(kernel, (19, 19), 0.6)
+        frame, setting = arrays.frame(image, None, False, False), settings_of(19)
+        program = solve._started(frame, solve._gone_on_from(small, setting), 0).program
+        usual = solve._started(frame, setting, 0).program
+        assert np.array_equal(program.search.beginning, small)
+        assert torch.equal(program.kernel, usual.kernel)
+        for name in ("telling", "scales", "glass"):
+            assert torch.equal(getattr(program.search, name), getattr(usual.search, name))
 
     @pytest.mark.usefixtures("small_fit", "short")
     def test_left_and_gone_on_with_it_is_the_same(self):
@@ -184,7 +207,7 @@ class TestClimbs:
         _, image, _ = discs()
         kernels = ladder.beginnings((11, 11), 14, 0)
         small = coarse.reduced(arrays.frame(image, None, False, False), (48, 48))
-        rung = ladder._Rung(small, kernels, 0.1, torch.device("cpu"))
+        rung = ladder._Rung(small, kernels, ladder.LARGE, 0.1, torch.device("cpu"))
         rung.step()
         before = [(rung.energy(climb), rung.kernel(climb)) for climb in range(14)]
         before.sort(key=lambda one: one[0])
@@ -201,7 +224,9 @@ class TestClimbs:
         ends = []
         for group in (2, 5):
             monkeypatch.setattr(ladder, "_GROUP", group)
-            rung = ladder._Rung(small, ladder.beginnings((11, 11), 5, 0)[:5], 0.1, torch.device("cpu"))
+            rung = ladder._Rung(
+                small, ladder.beginnings((11, 11), 14, 0)[:5], ladder.LARGE, 0.1, torch.device("cpu")
+            )
             rung.step()
             rung.step()
             ends.append(np.stack([rung.kernel(climb) for climb in range(5)]))

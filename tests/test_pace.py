@@ -53,7 +53,8 @@ def test_the_search_for_the_likeliest_kernel_takes_its_time():
     assert climb == PRESETS["fast"].last_climb_steps > 0
     # The same fit of a kernel that is held has no search.
     held = Options(preset="fast", threads=2, kernel=np.ones((5, 5)), kernel_draws=0)
-    search = climbs * pace.CLIMBS_COST + climb * pace.CLIMB_COST
+    ladder = sum(rung.work for rung in pace.rungs((17, 17), (100, 100)))
+    search = climbs * pace.CLIMBS_COST + climb * pace.CLIMB_COST + ladder
     share = search / (pace.steps_of(held) + search)
     assert pace.estimate((100, 100), held, "cpu", speeds) == pytest.approx(10 * (1 - share))
 

@@ -1,7 +1,9 @@
-"""A large kernel from nothing: many beginnings at a small size, of which the likeliest climb on.
+"""A kernel from nothing: many beginnings at a small size, of which the likeliest climb on.
 
 From nothing, no single climb finds a kernel of many pixels; at a size at which it is small one of many does.
-The evidence tells which, and the few likeliest go on at larger sizes, up to half of that of the image.
+The evidence tells which, and the few likeliest go on at larger sizes, up to half of that of the image. A fit
+begins with what they find. A smaller kernel a fit finds by itself, but not each time: there one of the
+climbs of its search begins with it.
 
 What an image is made of can mislead it: bars and lines do not change along themselves, so that each of their
 pixels is the same piece of evidence once more. Where an image changes in one direction only, its data
@@ -33,18 +35,52 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float32]
     Size = tuple[int, int]
 
-# Share of the contrast that a kernel may leave unexplained, and for what part of the steps of a rung.
-_FIRST_ERRORS = ((0.2, 0.3), (0.1, 0.2), (0.05, 0.2), (0.035, 0.3))
-_ERRORS = ((0.1, 0.33), (0.05, 0.28), (0.035, 0.39))
-# Scale of the prior in units of the contrast: edges under a large blur are steeper than the blurred ones
-# tell, and where it is too small, no blur is the likeliest.
-SCALE = 2.2
-GLASS = 0.4  # px: what a sharp image has of its own is smaller in a smaller image
 _ONE_WAY = 0.3  # weaker change, in the stronger one, from which on data count in full
 _LEAST = 0.1  # of their weight where there is one direction only
 _ALIKE = 0.93  # similarity of climbs of which one is enough
 _GROUP = 8
 _SETTLED = 4  # rounds for the image, before a rung and after it
+
+
+Course = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On which terms the climbs are made.
+
+    Attributes
+    ----------
+    scale : float
+        Of the prior, in units of the contrast.
+    glass : float
+        Std of the glass in px: what a sharp image has of its own is smaller in a smaller image.
+    weighed : bool
+        Whether data count by how much they tell, see `telling`.
+    first, further : tuple
+        Shares of the contrast that a kernel may leave unexplained, each with the part of the steps of a rung
+        for which it does: of the first rung, and of the others.
+    """
+
+    scale: float
+    glass: float
+    weighed: bool
+    first: Course
+    further: Course = ()
+
+
+# Edges under a large blur are steeper than the blurred ones tell, and where the scale is too small, no blur
+# is the likeliest.
+LARGE = Terms(
+    scale=2.2,
+    glass=0.4,
+    weighed=True,
+    first=((0.2, 0.3), (0.1, 0.2), (0.05, 0.2), (0.035, 0.3)),
+    further=((0.1, 0.33), (0.05, 0.28), (0.035, 0.39)),
+)
+SMALL = Terms(
+    scale=1.0, glass=0.55, weighed=False, first=((0.2, 0.28), (0.1, 0.28), (0.05, 0.22), (0.035, 0.22))
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +117,7 @@ class Seen:
 def climb(
     frame: Frame, kernel_size: Size, device: torch.device, seed: int
 ) -> Generator[Seen, None, FloatArray]:
-    """Look for a large kernel from nothing.
+    """Look for a kernel from nothing.
 
     Parameters
     ----------
@@ -104,6 +140,7 @@ def climb(
     """
     shape = (frame.y.shape[1], frame.y.shape[2])
     ladder = pace.rungs(kernel_size, shape)
+    terms = LARGE if max(kernel_size) > pace.LARGEST else SMALL
     steps, work = sum(rung.steps for rung in ladder), sum(rung.work for rung in ladder)
     done, worked = 0, 0.0
     kernels = beginnings(ladder[0].kernel_size, ladder[0].climbs[0], seed)
@@ -111,8 +148,8 @@ def climb(
         if number > 0:
             ratio = rung.factor / ladder[number - 1].factor
             kernels = [coarse.enlarged_kernel(kernel, rung.kernel_size, ratio) for kernel in kernels]
-        errors = _errors(_ERRORS if number > 0 else _FIRST_ERRORS, rung.steps)
-        on = _Rung(coarse.reduced(frame, rung.shape), kernels, errors[0], device)
+        errors = _errors(terms.further if number > 0 else terms.first, rung.steps)
+        on = _Rung(coarse.reduced(frame, rung.shape), kernels, terms, errors[0], device)
         for step, count in enumerate(rung.climbs):
             on.keep(count)
             if step > 0 and errors[step] < errors[step - 1]:
@@ -136,7 +173,7 @@ def climb(
     return coarse.enlarged_kernel(kernels[0], kernel_size, 1 / ladder[-1].factor)
 
 
-def _errors(course: tuple[tuple[float, float], ...], steps: int) -> list[float]:
+def _errors(course: Course, steps: int) -> list[float]:
     """Error that is believed at each step."""
     errors, parts = zip(*course, strict=True)
     at = np.searchsorted(np.cumsum(parts), (np.arange(steps) + 0.5) / steps)
@@ -199,7 +236,9 @@ def telling(frame: Frame, kernel_size: Size) -> FloatArray:
 class _Rung:
     """The climbs at one size."""
 
-    def __init__(self, frame: Frame, kernels: list[FloatArray], error: float, device: torch.device) -> None:
+    def __init__(
+        self, frame: Frame, kernels: list[FloatArray], terms: Terms, error: float, device: torch.device
+    ) -> None:
         import torch
 
         from napari_vdip.core.climbs import Climbs
@@ -207,14 +246,14 @@ class _Rung:
         height, width = kernels[0].shape
         channels, rows, columns = frame.y.shape
         canvas = [channels, rows + height - 1, columns + width - 1]
-        self._climbs: Climbs = Climbs(len(kernels), canvas, height, width, GLASS, True).to(device)
+        self._climbs: Climbs = Climbs(len(kernels), canvas, height, width, terms.glass, True).to(device)
         self._climbs.kernel.copy_(torch.from_numpy(np.stack(kernels))[:, None])
-        weight = frame.weight * telling(frame, (height, width))
+        weight = frame.weight * telling(frame, (height, width)) if terms.weighed else frame.weight
         self._y, self._weight = (torch.from_numpy(values).to(device) for values in (frame.y, weight))
         taken = self._y[self._weight > 0.0]
         self._contrast = taken.std()
         self._noise_var = torch.tensor(frame.noise_std**2, device=device)
-        self._climbs.scale.copy_(SCALE * self._contrast)
+        self._climbs.scale.copy_(terms.scale * self._contrast)
         self._climbs.rest(self._y)
         self._climbs.believe(error, 0)
         self._settle()

@@ -65,6 +65,11 @@ _GO_ON = ((0.3, 1.0), (0.2, 1 / 2), (0.5, 1 / 3))
 KEPT = 6
 _FIRST_RUNG_STEPS = 50
 _RUNG_STEPS = 36
+# Smaller kernels, from this size on: at one size, with few climbs.
+_LEAST_KERNEL = 9
+_USUAL = 17  # px: a kernel whose size is not known yet
+_ONE_RUNG = 0.6
+_FEW_CLIMBS = (14,) * 10 + (5,) * 10 + (3,) * 16
 
 
 def half_size(kernel_size: Size) -> Size:
@@ -76,6 +81,11 @@ def half_size(kernel_size: Size) -> Size:
 def begins_small(kernel_size: Size, shape: Size) -> bool:
     """Whether an unknown kernel of this size is looked for at half the size first."""
     return max(kernel_size) > LARGEST and min(shape) >= _LEAST_SIDE
+
+
+def has_ladder(kernel_size: Size, shape: Size) -> bool:
+    """Whether an unknown kernel of this size is looked for by climbs in smaller images."""
+    return max(kernel_size) >= _LEAST_KERNEL and min(shape) >= _LEAST_SIDE
 
 
 def starts_of(kernel_size: Size, shape: Size) -> int:
@@ -125,18 +135,24 @@ class Rung:
 
 
 def rungs(kernel_size: Size, shape: Size) -> list[Rung]:
-    """Sizes at which a large kernel is looked for, smallest first; the last one is half of the whole."""
+    """Sizes at which a kernel is looked for, smallest first; for a large one the last is half the whole."""
+    if max(kernel_size) <= LARGEST:
+        return [_rung(_ONE_RUNG, kernel_size, shape, _FEW_CLIMBS)]
     first = min(0.5, max(_BEGUN_AT / max(kernel_size), 0.5 * _LEAST_SIDE / min(shape)))
     ways = math.ceil(math.log(0.5 / first) / math.log(_RUNG) - 0.3)
     found = []
     for way in range(ways, -1, -1):
         factor = 0.5 * (2 * first) ** (way / ways) if ways else 0.5
-        height, width = (max(5, math.ceil(size * factor) | 1) for size in kernel_size)
-        small = (round(shape[0] * factor), round(shape[1] * factor))
-        found.append(Rung(factor, small, (height, width), (KEPT,) * _RUNG_STEPS))
+        found.append(_rung(factor, kernel_size, shape, (KEPT,) * _RUNG_STEPS))
     thousand = replace(found[0], climbs=_fewer_and_fewer(1000))
     many = min(_MOST_CLIMBS, max(_LEAST_CLIMBS, round(1000 * _FIRST_WORK / thousand.work)))
     return [replace(found[0], climbs=_fewer_and_fewer(many)), *found[1:]]
+
+
+def _rung(factor: float, kernel_size: Size, shape: Size, climbs: tuple[int, ...]) -> Rung:
+    """Rung for an image and a kernel of these whole sizes."""
+    height, width = (max(5, math.ceil(size * factor) | 1) for size in kernel_size)
+    return Rung(factor, (round(shape[0] * factor), round(shape[1] * factor)), (height, width), climbs)
 
 
 def _fewer_and_fewer(climbs: int) -> tuple[int, ...]:
@@ -148,7 +164,7 @@ def _fewer_and_fewer(climbs: int) -> tuple[int, ...]:
 
 
 def climbs_first(options: Options) -> bool:
-    """Whether a large kernel is looked for by climbs, as it is where a fit's own kernel is searched."""
+    """Whether a kernel is looked for by climbs first, as it is where a fit's own kernel is searched."""
     return climbs_of(options) != (0, 0)
 
 
@@ -277,8 +293,8 @@ def _kernels(options: Options) -> int:
 def _fit_work(shape: Size, options: Options) -> float:
     """Work for a fit, all that comes before it included: reduced sizes, the search for a family's kernel."""
     pixels, halves = math.prod(shape), 0.0
-    if options.kernel_size != "auto" and options.kernel is None:
-        size = options.kernel_size
+    if options.kernel is None:
+        size = _USUAL if options.kernel_size == "auto" else options.kernel_size
         size = (size, size) if isinstance(size, int) else size
         halves = _steps_at_halves(size, shape, options.as_dict())
     questions = _questions(options.family_used, options.as_dict()) * _QUESTION * min(pixels, _ASKED)
@@ -310,12 +326,13 @@ def _near_work(pixels: int, options: Options, follow: bool, share: float = 1.0) 
 
 
 def _steps_at_halves(kernel_size: Size, shape: Size, options: Mapping[str, Any]) -> float:
-    """Work of looking for a large kernel at reduced sizes, in steps at full size."""
+    """Work of looking for a kernel at reduced sizes, in steps at full size."""
     chosen = _chosen(options)
-    if not chosen.polishes or chosen.family_used != "free" or not begins_small(kernel_size, shape):
+    if not chosen.polishes or chosen.family_used != "free":
         return 0.0
     if climbs_first(chosen):
-        return sum(rung.work for rung in rungs(kernel_size, shape))
+        climbed = rungs(kernel_size, shape) if has_ladder(kernel_size, shape) else []
+        return sum(rung.work for rung in climbed)
     return work_of_halves(kernel_size, shape) * _weighed(Options.from_keywords(chosen, preset="fast"))
 
 

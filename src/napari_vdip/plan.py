@@ -58,8 +58,8 @@ class Setting:
         Whether the polish moves `near` towards what this image says; off: it is held.
     kernel_only : bool
         Whether the image does not count: with a kernel of a family, no networks are fitted then.
-    first : ndarray or None, (Kh, Kw)
-        Kernel to start from that the image at half its size has told.
+    first, beginning : ndarray or None, (Kh, Kw)
+        Kernel that smaller images have told: where the fit starts, and where a climb of its search begins.
     contrast : float or None
         Contrast of the frame of which this image is a tile, as `contrast_of` tells it; None: its own.
     steepness : float or None
@@ -82,6 +82,7 @@ class Setting:
     follow: bool = False
     kernel_only: bool = False
     first: FloatArray | None = None
+    beginning: FloatArray | None = None
     contrast: float | None = None
     steepness: float | None = None
     place: providers.Place | None = None

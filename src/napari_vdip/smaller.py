@@ -1,4 +1,4 @@
-"""A large kernel is looked for in smaller images first: by the ladder's climbs, or by fits at half size."""
+"""A kernel is looked for in smaller images first: by the ladder's climbs, a large one also by fits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def from_small(
     frame: Frame, setting: Setting, seed: int, fit: Fit
 ) -> Generator[Progress, None, Progress | None]:
-    """Look for the kernel in smaller images first, where it is unknown and large.
+    """Look for the kernel in smaller images first, where it is unknown.
 
     Returns
     -------
@@ -38,15 +38,16 @@ def from_small(
     """
     shape = (frame.y.shape[1], frame.y.shape[2])
     unknown = setting.kernel is None and setting.near is None and setting.options.polishes
-    if not unknown or not pace.begins_small(setting.kernel_size, shape):
-        return None
-    if pace.climbs_first(setting.options):
-        return (yield from _from_ladder(frame, setting, seed))
-    return (yield from _from_half(frame, setting, seed, fit))
+    if unknown and pace.climbs_first(setting.options):
+        if pace.has_ladder(setting.kernel_size, shape):
+            return (yield from _from_ladder(frame, setting, seed))
+    elif unknown and pace.begins_small(setting.kernel_size, shape):
+        return (yield from _from_half(frame, setting, seed, fit))
+    return None
 
 
 def _from_ladder(frame: Frame, setting: Setting, seed: int) -> Generator[Progress, None, Progress]:
-    """Look for a large kernel by many climbs, see `ladder`."""
+    """Look for a kernel by many climbs, see `ladder`."""
     threads, shape = threads_of(setting.options.threads, frame), (frame.y.shape[1], frame.y.shape[2])
     own = steps_of(plan_of(setting, *frame.y.shape), setting)
     work = sum(rung.work for rung in pace.rungs(setting.kernel_size, shape))
@@ -74,11 +75,12 @@ def _from_ladder(frame: Frame, setting: Setting, seed: int) -> Generator[Progres
             kernel_change=columns[2].astype(np.float32),
             seconds=columns[3],
         )
+        at = f"{seen.rung + 1} of {seen.rungs}"
         image, std = (
             np.stack([coarse.enlarged(plane, shape) for plane in planes]) for planes in (seen.image, seen.std)
         )
         progress = Progress(
-            stage=f"kernel in a smaller image, {seen.rung + 1} of {seen.rungs}",
+            stage=f"kernel in {'a smaller image' if seen.rungs == 1 else f'smaller images, {at}'}",
             step=seen.done,
             steps=seen.steps + own,
             slice_index=0,

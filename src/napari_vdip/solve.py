@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_vdip import arrays, devices, diagnosis, family, heap, ladder, optics, sharpness
+from napari_vdip import arrays, devices, diagnosis, family, heap, ladder, optics, pace, sharpness
 from napari_vdip.core.climbs import REACH, gaussian
 from napari_vdip.core.compile import runner
 from napari_vdip.core.smooth import smooth_image
@@ -104,7 +104,7 @@ def _solved(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progr
         setting = with_steepness(_with_family(setting, frame), frame)
     before = yield from from_small(frame, setting, seed, solve_frame)
     if before is not None:
-        setting = replace(setting, first=before.result.kernel)
+        setting = _gone_on_from(before.result.kernel, setting)
         started = time.perf_counter() - before.seconds
     done_before, times = (0, [(0, 0.0)]) if before is None else (before.step, [(0, before.seconds)])
     with torch_threads(threads):
@@ -220,21 +220,29 @@ def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
         values = (torch.as_tensor(value, device=setting.device) for value in (*data, np.int64(seed)))
         program.start(*values)
         program.floor.fill_(-_NO_FLOOR if frame.floor is None else frame.floor)
-        if setting.first is not None and plan.climb > 0:
-            _after_ladder(program, frame, setting.first)
+        if setting.beginning is not None and plan.climb > 0:
+            _after_ladder(program, frame, setting.beginning)
         if setting.near is not None:
             _without_networks(program, setting)
 
     return Starts(loops, begin, seed, count)
 
 
+def _gone_on_from(kernel: FloatArray, setting: Setting) -> Setting:
+    """Take a kernel that smaller images have told: a fit starts from a large one."""
+    large = max(setting.kernel_size) > pace.LARGEST
+    return replace(setting, first=kernel if large else None, beginning=kernel)
+
+
 def _after_ladder(program: Any, frame: arrays.Frame, kernel: FloatArray) -> None:
-    """Let the search go on as the ladder did, from its kernel too."""
-    search = program.search
-    search.telling.copy_(torch.from_numpy(ladder.telling(frame, (kernel.shape[0], kernel.shape[1]))))
+    """Let the search begin from the ladder's kernel too, and for a large one go on as the ladder did."""
+    search, size = program.search, (kernel.shape[0], kernel.shape[1])
     search.beginning.copy_(torch.from_numpy(kernel))
-    search.scales.fill_(ladder.SCALE)
-    search.glass.copy_(gaussian(ladder.GLASS, REACH, search.glass))
+    if max(size) <= pace.LARGEST:
+        return
+    search.telling.copy_(torch.from_numpy(ladder.telling(frame, size)))
+    search.scales.fill_(ladder.LARGE.scale)
+    search.glass.copy_(gaussian(ladder.LARGE.glass, REACH, search.glass))
 
 
 def _at_once(count: int, plan: Plan, setting: Setting) -> int:
