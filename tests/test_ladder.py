@@ -181,6 +181,22 @@ class TestClimbs:
         assert float(apart.telling.min()) == 1.0
         assert float(apart.beginning.sum()) == 0.0
 
+    @pytest.mark.usefixtures("small_fit", "short")
+    def test_its_image_is_shown_while_the_networks_begin(self):
+        _, image, _ = discs()
+        seen = list(solve.solve(image, None, settings_of(29, iterations=12), 0))
+        climbed = [at for at in seen if at.stage.startswith("kernel in")][-1].result
+        begun = [at for at in seen if at.stage == "pre-fit"]
+        assert begun
+        for at in begun:
+            assert np.array_equal(at.result.image, climbed.image)
+            assert np.array_equal(at.result.uncertainty, climbed.uncertainty)
+            assert at.result.report["uncertainty"] == climbed.report["uncertainty"]
+            assert at.result.report["steps"] == len(at.result.history.steps) < at.step
+        ended_at = seen[-1].result
+        assert not np.array_equal(ended_at.image, climbed.image)
+        assert "smaller image" not in ended_at.report["uncertainty"]
+
     def test_after_a_small_kernel_only_a_beginning_is_told(self):
         _, image, kernel = discs()
         small = coarse.enlarged_kernel(kernel, (19, 19), 0.6)

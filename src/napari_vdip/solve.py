@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float32]
 
 STAGES = ("pre-fit", "bound", "SSIM", "fit", "polish", "polish", "kernel", "kernel")
+_NETWORKS = STAGES[:4]
+# Share of the contrast that networks explain when their image is as sharp as that of the ladder before them.
+_SHARP = 0.1
 _NO_FLOOR = 1e6  # in units where images lie in 0 to 1
 # What an estimated kernel leaves unexplained, as a share of the contrast; see `Program.model_error`.
 _ESTIMATED = 0.025
@@ -110,8 +113,9 @@ def _solved(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progr
     with torch_threads(threads):
         fits = _started(frame, setting, seed)
         draws = draws_of(fits.program.polish, setting)
+    behind, sharp = before is not None, _SHARP * contrast_of(frame) * frame.scale
     while fits.done < fits.steps:
-        stage = STAGES[fits.stage()] + fits.words()
+        at, words = STAGES[fits.stage()], fits.words()
         # The number of threads belongs to torch, not to this fit: it is set only while torch works.
         with torch_threads(threads):
             fits.run(chunk)
@@ -121,15 +125,17 @@ def _solved(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progr
             times.append((fits.done, seconds))
             result = _read_out(fits, frame, setting, seed, times)
         left = time.perf_counter()
+        # Networks begin with noise, and what came before them is sharp.
+        behind = behind and at in _NETWORKS and result.history.misfit[-1] > sharp
         progress = Progress(
-            stage=stage,
+            stage=at + words,
             step=done_before + fits.done,
             steps=done_before + fits.steps + draws,
             slice_index=0,
             slices=1,
             seconds=seconds,
             seconds_left=(seconds - times[0][1]) / fits.done * (fits.steps - fits.done),
-            result=result,
+            result=_with_image_of(before.result, result) if before and behind else result,
             held=fits.held,
         )
         yield progress
@@ -226,6 +232,12 @@ def _started(frame: arrays.Frame, setting: Setting, seed: int) -> Starts:
             _without_networks(program, setting)
 
     return Starts(loops, begin, seed, count)
+
+
+def _with_image_of(smaller: Result, result: Result) -> Result:
+    """Show what smaller images have told, as far as a fit has come."""
+    covered = {"uncertainty": smaller.report["uncertainty"]}
+    return replace(smaller, history=result.history, report=result.report | covered)
 
 
 def _gone_on_from(kernel: FloatArray, setting: Setting) -> Setting:
