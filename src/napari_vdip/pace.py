@@ -58,10 +58,10 @@ _COARSE_STARTS = 3
 # in the search at full size: small images have wide borders.
 _BEGUN_AT = 15
 _RUNG = 1.5
-_FIRST_WORK = 90.0
+_FIRST_WORK = 100.0
 _RUNG_COST = 0.65
 _LEAST_CLIMBS, _MOST_CLIMBS = 14, 96
-_GO_ON = ((0.5, 1.0), (0.5, 1 / 3))
+_GO_ON = ((0.7, 1.0), (0.3, 1 / 3))
 KEPT = 6
 _FIRST_RUNG_STEPS = 50
 _RUNG_STEPS = 36
