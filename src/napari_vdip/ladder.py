@@ -1,9 +1,9 @@
 """A kernel from nothing: many beginnings at a small size, of which the likeliest climb on.
 
 From nothing, no single climb finds a kernel of many pixels; at a size at which it is small one of many does.
-The evidence tells which, and the few likeliest go on at larger sizes, up to half of that of the image. A fit
-begins with what they find. A smaller kernel a fit finds by itself, but not each time: there one of the
-climbs of its search begins with it.
+The evidence tells which, and the few likeliest go on at larger sizes, fewer and fewer, the last one at that
+of the image. A fit begins with what it finds. A smaller kernel a fit finds by itself, but not each time:
+there one of the climbs of its search begins with it.
 
 What an image is made of can mislead it: bars and lines do not change along themselves, so that each of their
 pixels is the same piece of evidence once more. Where an image changes in one direction only, its data
@@ -169,7 +169,8 @@ def climb(
                 misfit=on.misfit(best),
             )
         done, worked = done + rung.steps, worked + rung.work
-        kernels = on.ends(pace.KEPT)
+        above = ladder[number + 1 : number + 2]
+        kernels = on.ends(above[0].climbs[0] if above else 1)
     return coarse.enlarged_kernel(kernels[0], kernel_size, 1 / ladder[-1].factor)
 
 

@@ -54,15 +54,16 @@ _COARSE_STARTS = 3
 # Where a large kernel is looked for by many climbs, see `ladder`: size in px at which they begin, how much
 # larger each rung is at most, and the steps of each. The first rung has as many climbs as this work for each
 # pixel allows, in steps of a fit, between these numbers, and after these parts of its steps such a share of
-# them goes on; the others have those that are kept. A step of a climb there takes longer for each pixel than
-# in the search at full size: small images have wide borders.
+# them goes on; the others have those that are kept, and above half of the size few. A step of a climb there
+# takes longer for each pixel than in the search at full size: small images have wide borders.
 _BEGUN_AT = 15
 _RUNG = 1.5
 _FIRST_WORK = 100.0
 _RUNG_COST = 0.65
 _LEAST_CLIMBS, _MOST_CLIMBS = 14, 96
 _GO_ON = ((0.7, 1.0), (0.3, 1 / 3))
-KEPT = 6
+_KEPT = 6
+_ABOVE_HALF = ((0.75, 2), (1.0, 1))
 _FIRST_RUNG_STEPS = 50
 _RUNG_STEPS = 36
 # Smaller kernels, from this size on: at one size, with few climbs.
@@ -135,15 +136,14 @@ class Rung:
 
 
 def rungs(kernel_size: Size, shape: Size) -> list[Rung]:
-    """Sizes at which a kernel is looked for, smallest first; for a large one the last is half the whole."""
+    """Sizes at which a kernel is looked for, smallest first; for a large one the last is the whole."""
     if max(kernel_size) <= LARGEST:
         return [_rung(_ONE_RUNG, kernel_size, shape, _FEW_CLIMBS)]
     first = min(0.5, max(_BEGUN_AT / max(kernel_size), 0.5 * _LEAST_SIDE / min(shape)))
     ways = math.ceil(math.log(0.5 / first) / math.log(_RUNG) - 0.3)
-    found = []
-    for way in range(ways, -1, -1):
-        factor = 0.5 * (2 * first) ** (way / ways) if ways else 0.5
-        found.append(_rung(factor, kernel_size, shape, (KEPT,) * _RUNG_STEPS))
+    up_to_half = [0.5 * (2 * first) ** (way / ways) if ways else 0.5 for way in range(ways, -1, -1)]
+    sizes = [*((factor, _KEPT) for factor in up_to_half), *_ABOVE_HALF]
+    found = [_rung(factor, kernel_size, shape, (climbs,) * _RUNG_STEPS) for factor, climbs in sizes]
     thousand = replace(found[0], climbs=_fewer_and_fewer(1000))
     many = min(_MOST_CLIMBS, max(_LEAST_CLIMBS, round(1000 * _FIRST_WORK / thousand.work)))
     return [replace(found[0], climbs=_fewer_and_fewer(many)), *found[1:]]
@@ -159,7 +159,7 @@ def _fewer_and_fewer(climbs: int) -> tuple[int, ...]:
     """How many of so many go up in each step of the first rung."""
     counts: list[int] = []
     for part, share in _GO_ON:
-        counts += [max(KEPT, round(share * climbs))] * round(part * _FIRST_RUNG_STEPS)
+        counts += [max(_KEPT, round(share * climbs))] * round(part * _FIRST_RUNG_STEPS)
     return tuple(counts)
 
 

@@ -26,8 +26,8 @@ _OPINIONS = {
     "near": ", and the difference between a smooth first image and the polished one",
 }
 SMALLER = (
-    "one standard deviation of each pixel of a smaller image, enlarged: under the model with the kernel "
-    "held; the kernel's own uncertainty is not in it"
+    "one standard deviation of each pixel at the size at which the kernel is looked for, enlarged: under the "
+    "model with the kernel held; the kernel's own uncertainty is not in it"
 )
 
 

@@ -75,12 +75,15 @@ def _from_ladder(frame: Frame, setting: Setting, seed: int) -> Generator[Progres
             kernel_change=columns[2].astype(np.float32),
             seconds=columns[3],
         )
-        at = f"{seen.rung + 1} of {seen.rungs}"
         image, std = (
             np.stack([coarse.enlarged(plane, shape) for plane in planes]) for planes in (seen.image, seen.std)
         )
         progress = Progress(
-            stage=f"kernel in {'a smaller image' if seen.rungs == 1 else f'smaller images, {at}'}",
+            stage=(
+                "kernel in a smaller image"
+                if seen.rungs == 1
+                else f"kernel, size {seen.rung + 1} of {seen.rungs}"
+            ),
             step=seen.done,
             steps=seen.steps + own,
             slice_index=0,

@@ -254,6 +254,7 @@ def _after_ladder(program: Any, frame: arrays.Frame, kernel: FloatArray) -> None
         return
     search.telling.copy_(torch.from_numpy(ladder.telling(frame, size)))
     search.scales.fill_(ladder.LARGE.scale)
+    search.doubt.fill_(ladder.LARGE.further[-1][0])
     search.glass.copy_(gaussian(ladder.LARGE.glass, REACH, search.glass))
 
 

@@ -175,3 +175,19 @@ def test_it_goes_on_from_elsewhere_as_it_is_told(scene) -> None:
     assert float(found.scale / y.std()) == pytest.approx(2.2)
     assert found.telling.shape == y.shape[1:]
     assert float(found.telling.min()) == float(found.telling.max()) == 1.0
+
+
+def test_a_climb_that_need_not_move_far_believes_the_data_from_its_start_on(scene) -> None:
+    y = scene[1]
+    found = search.KernelSearch([1, 102, 108], 9, 11, 10, 2, 0.7)
+    found.beginning.copy_(stroke())
+    found.doubt.fill_(0.035)
+    errors: list[list[float]] = []
+    for step in range(10):
+        image = F.pad(y, [5, 5, 4, 4])
+        found.prepare(step, image, stroke(), y, torch.ones_like(y), torch.tensor(9e-6), y.std())
+        errors.append(found.error.flatten().tolist())
+    course = [0.2] * 3 + [0.1] + [0.05] * 2 + [0.025] * 4
+    assert [row[0] for row in errors] == pytest.approx([0.025] * 10)
+    assert [row[1] for row in errors] == pytest.approx(course)
+    assert [row[2] for row in errors] == pytest.approx([min(0.035, error) for error in course])

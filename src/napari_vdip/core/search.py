@@ -6,6 +6,7 @@ not be the likeliest kernel.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -79,9 +80,10 @@ def aligned(image: Tensor, kernel: Tensor, y: Tensor, weight: Tensor) -> Tensor:
 class KernelSearch(Climbs):
     """Three climbs: from the fit's kernel, from it blurred, from elsewhere. The likeliest kernel is taken.
 
-    The last two believe the data little at first, which lets a kernel move far. A climb into a wrong
-    valley costs time only, and where the likeliest kernel is next to no blur, the fit's kernel stays. They go
-    up side by side, which takes less time than one after the other.
+    The last two believe the data little at first, which lets a kernel move far; one that need not move far
+    is spared it, see `doubt`. A climb into a wrong valley costs time only, and where the likeliest kernel is
+    next to no blur, the fit's kernel stays. They go up side by side, which takes less time than one after the
+    other.
     The last part is for the kernel that is taken: its specks are noise that it has more freedom to
     follow than data to follow it by; without them, and with nothing outside of what is left, it climbs on.
 
@@ -110,6 +112,8 @@ class KernelSearch(Climbs):
         Least and greatest scale of the prior, in units of the contrast.
     beginning : Tensor, (Kh, Kw)
         Where the last climb begins; 0: at a blob.
+    doubt : Tensor, ()
+        Share of the contrast that the last climb may leave unexplained, at most; inf: as the one before it.
     """
 
     if TYPE_CHECKING:
@@ -117,6 +121,7 @@ class KernelSearch(Climbs):
         telling: Tensor
         scales: Tensor
         beginning: Tensor
+        doubt: Tensor
         fitted: Tensor
         likeliest: Tensor
         trusted: Tensor
@@ -154,6 +159,7 @@ class KernelSearch(Climbs):
         self.register_buffer("scales", torch.tensor([0.0, 1.3]))
         for name in ("fitted", "likeliest", "beginning"):
             self.register_buffer(name, torch.zeros([kernel_height, kernel_width]))
+        self.register_buffer("doubt", torch.full([], math.inf))
         self.register_buffer("trusted", torch.zeros([]))  # 1: the likeliest kernel is taken
 
     def prepare(
@@ -184,11 +190,13 @@ class KernelSearch(Climbs):
             self.support.fill_(1.0)
             self.error.fill_(self.first_error)
             self.error[:1] = self.last_error
+            self.error[2:] = torch.minimum(self.error[2:], self.doubt)
             self.begin(self.precision(weight, noise_var, contrast, 0, 3), y, contrast)
         for at, error in self.marks:
             if step == at:
                 if error > 0.0:
                     self.believe(error, 1)
+                    self.error[2:] = torch.minimum(self.error[2:], self.doubt)
                 self.centre()
         if step == self.climbing:
             self.take(self.precision(weight, noise_var, contrast, 0, 3), y)
