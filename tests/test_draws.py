@@ -59,3 +59,7 @@ def test_progress_tells_of_the_other_kernels():
     assert [progress.stage for progress in told[-2:]] == ["other kernels, 1 of 2", "other kernels, 2 of 2"]
     assert told[-1].step == told[-1].steps
     assert told[-1].seconds >= told[-3].seconds
+    reports = [progress.result.report for progress in told[-3:]]
+    assert [report["partial"] for report in reports] == [True, True, False]
+    assert reports[0]["stop_reason"] == "stopped before 2 other kernels were tried"
+    assert reports[-1]["stop_reason"] == "finished"

@@ -38,12 +38,17 @@ def report_of(
     seconds: float,
     at: tuple[int, int],
     covered: str,
-    draws: int = 0,
+    draws: tuple[int, int] = (0, 0),
 ) -> dict[str, Any]:
-    """Tell what was done, JSON-ready; `at`: step reached, of how many."""
+    """Tell what was done, JSON-ready; `at`, `draws`: step and other kernels reached, of how many."""
     options = setting.options
     preset = PRESETS[options.preset]
-    (done, steps), finished = at, at[0] >= at[1]
+    (done, steps), (drawn, wanted) = at, draws
+    stopped = ""
+    if done < steps:
+        stopped = f"stopped at step {done} of {steps}"
+    elif drawn < wanted:
+        stopped = f"stopped before {wanted} other kernels were tried"
     return {
         "options": options.as_dict(),
         "seed": seed,
@@ -67,11 +72,11 @@ def report_of(
         "kernel_source": setting.kernel_source,
         "noise_std": frame.noise_std * frame.scale,
         "uncertainty": covered,
-        "kernel_draws": draws,
+        "kernel_draws": drawn,
         "steps": done,
-        "partial": not finished,
+        "partial": bool(stopped),
         "seconds": round(seconds, 3),
-        "stop_reason": "finished" if finished else f"stopped at step {done} of {steps}",
+        "stop_reason": stopped or "finished",
         "left_out": frame.defects.as_dict(),
         "warnings": list(frame.defects.sentences),
         "findings": [],

@@ -317,9 +317,10 @@ def _read_out(
         seconds=np.interp(fits.turns(), [step for step, _ in times], [at for _, at in times]),
     )
     at, covered = (done, fits.steps), covers(fits.program.polish, fits.draws, setting)
-    report = report_of(frame, setting, seed, times[-1][1], at, covered, fits.draws)
+    drawn = (fits.draws, draws_of(fits.program.polish, setting))
+    report = report_of(frame, setting, seed, times[-1][1], at, covered, drawn)
     # A kernel on its way looks odd without being so, and one from elsewhere was judged there.
-    if not report["partial"] and (setting.near is None or setting.kernel_only):
+    if done == fits.steps and (setting.near is None or setting.kernel_only):
         course, told = history.part(fits.last_fit), setting.kernel_numbers
         # Each star shows the whole kernel; the evidence can be misled.
         judged = setting.kernel_source == family.EVIDENCE and "fwhm_long" in told
