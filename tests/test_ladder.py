@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from large import discs, ended, leaves, settings_of
-from napari_vdip import Options, arrays, coarse, ladder, pace, solve
+from napari_vdip import Options, arrays, coarse, ladder, pace, smaller, solve
 from napari_vdip.metrics import closeness, kernel_similarity
 
 BRIDGE = ("blurred_y/manmade_03_kernel_02.png", "kernels/kernel_02.png")
@@ -153,7 +153,7 @@ class TestClimbs:
             "pre-fit",
         ]
         done = [progress.step for progress in seen]
-        assert done == sorted(set(done))
+        assert done == sorted(done)
         assert {progress.steps for progress in seen} == {done[-1]}
         seconds = [progress.seconds for progress in seen]
         assert seconds == sorted(seconds)
@@ -215,6 +215,21 @@ class TestClimbs:
             assert torch.equal(getattr(program.search, name), getattr(usual.search, name))
 
     @pytest.mark.usefixtures("small_fit", "short")
+    def test_it_may_be_left_within_a_step(self, monkeypatch):
+        monkeypatch.setattr(smaller, "SHOWN_EVERY", 0.0)
+        _, image, _ = discs()
+        steps = solve.solve(image, None, settings_of(29, iterations=6), 0)
+        begun = list(itertools.takewhile(lambda progress: progress.step == 0, steps))
+        assert len(begun) > 1  # groups of climbs, of which none has done its first step
+        for progress in begun:
+            assert progress.stage == "kernel, size 1 of 3"
+            assert progress.result.report["partial"]
+            assert progress.result.history.steps.size == 0
+            assert np.isfinite(progress.result.image).all()
+            assert progress.result.kernel.sum() == pytest.approx(1, abs=1e-4)
+            assert np.isfinite(progress.seconds_left)
+
+    @pytest.mark.usefixtures("small_fit", "short")
     def test_left_and_gone_on_with_it_is_the_same(self):
         _, image, _ = discs()
         ends = []
@@ -230,14 +245,14 @@ class TestClimbs:
         kernels = ladder.beginnings((11, 11), 14, 0)
         small = coarse.reduced(arrays.frame(image, None, False, False), (48, 48))
         rung = ladder._Rung(small, kernels, ladder.LARGE, 0.1, torch.device("cpu"))
-        rung.step()
+        list(rung.step())
         before = [(rung.energy(climb), rung.kernel(climb)) for climb in range(14)]
         before.sort(key=lambda one: one[0])
         rung.keep(4)
         after = [(rung.energy(climb), rung.kernel(climb)) for climb in range(4)]
         assert [energy for energy, _ in after] == [energy for energy, _ in before[:4]]
         assert all(np.array_equal(one[1], other[1]) for one, other in zip(before, after, strict=False))
-        rung.step()
+        list(rung.step())
         assert all(rung.energy(climb) <= after[climb][0] for climb in range(4))
 
     def test_those_of_one_group_climb_as_on_their_own(self, monkeypatch):
@@ -249,9 +264,11 @@ class TestClimbs:
             rung = ladder._Rung(
                 small, ladder.beginnings((11, 11), 14, 0)[:5], ladder.LARGE, 0.1, torch.device("cpu")
             )
-            rung.step()
-            rung.step()
+            shares = [list(rung.step()) for _ in range(2)]
             ends.append(np.stack([rung.kernel(climb) for climb in range(5)]))
+            groups = math.ceil(5 / group)
+            for parts, share in zip((2 * groups, groups), shares, strict=True):  # the images first
+                assert share == pytest.approx(np.arange(1, parts + 1) / parts)
         assert np.abs(ends[0] - ends[1]).max() < 1e-4
 
     @pytest.mark.usefixtures("short")

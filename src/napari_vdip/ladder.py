@@ -24,7 +24,7 @@ from scipy.signal import correlate  # type: ignore[import-untyped]
 from napari_vdip import coarse, pace
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
     import numpy.typing as npt
     import torch
@@ -93,7 +93,7 @@ class Seen:
     done, steps : int
         Of all rungs.
     share : float
-        Of the work that is done.
+        Of the work that is done, parts of a step included.
     image, std : ndarray, (c, h, w)
         Of the likeliest climb, at the size of the rung.
     kernel : ndarray, (Kh, Kw)
@@ -131,7 +131,7 @@ def climb(
     Yields
     ------
     Seen
-        After every step.
+        After every part of a step.
 
     Returns
     -------
@@ -154,20 +154,21 @@ def climb(
             on.keep(count)
             if step > 0 and errors[step] < errors[step - 1]:
                 on.believe(errors[step])
-            on.step()
-            best = on.likeliest()
-            yield Seen(
-                rung=number,
-                rungs=len(ladder),
-                done=done + step + 1,
-                steps=steps,
-                share=(worked + rung.work_of(step + 1)) / work,
-                image=on.image(best),
-                std=on.std(best),
-                kernel=coarse.enlarged_kernel(on.kernel(best), kernel_size, 1 / rung.factor),
-                energy=on.energy(best),
-                misfit=on.misfit(best),
-            )
+            so_far, then = rung.work_of(step), rung.work_of(step + 1)
+            for part in on.step():
+                best = on.likeliest()
+                yield Seen(
+                    rung=number,
+                    rungs=len(ladder),
+                    done=done + step + math.floor(part),
+                    steps=steps,
+                    share=(worked + so_far + part * (then - so_far)) / work,
+                    image=on.image(best),
+                    std=on.std(best),
+                    kernel=coarse.enlarged_kernel(on.kernel(best), kernel_size, 1 / rung.factor),
+                    energy=on.energy(best),
+                    misfit=on.misfit(best),
+                )
         done, worked = done + rung.steps, worked + rung.work
         above = ladder[number + 1 : number + 2]
         kernels = on.ends(above[0].climbs[0] if above else 1)
@@ -257,17 +258,12 @@ class _Rung:
         self._climbs.scale.copy_(terms.scale * self._contrast)
         self._climbs.rest(self._y)
         self._climbs.believe(error, 0)
-        self._settle()
+        self._settled = False
 
-    def _settle(self) -> torch.Tensor:
-        """Improve the images; returns their energies, (n,)."""
-        import torch
-
-        energies = []
-        for first, end in self._groups():
-            precision = self._climbs.precision(self._weight, self._noise_var, self._contrast, first, end)
-            energies.append(self._climbs.settle(precision, self._y, first, end, _SETTLED).flatten())
-        return torch.cat(energies)
+    def _settle(self, first: int, end: int) -> torch.Tensor:
+        """Improve the images of some climbs; returns their energies, (end - first,)."""
+        precision = self._climbs.precision(self._weight, self._noise_var, self._contrast, first, end)
+        return self._climbs.settle(precision, self._y, first, end, _SETTLED).flatten()
 
     def _groups(self) -> list[tuple[int, int]]:
         """First and end of those that go at a time: more take more memory, and more time each."""
@@ -284,10 +280,18 @@ class _Rung:
         self._climbs.centre()
         self._climbs.believe(error, 0)
 
-    def step(self) -> None:
-        """Go on."""
-        for first, end in self._groups():
-            self._climbs.step(self._y, self._weight, self._noise_var, self._contrast, first, end)
+    def step(self) -> Iterator[float]:
+        """Go on, the images first; yields the share of the step that is done, after each group."""
+        climbing = self._groups()
+        settling = [] if self._settled else climbing
+        parts = len(settling) + len(climbing)
+        for number, group in enumerate(settling):
+            self._settle(*group)
+            yield (number + 1) / parts
+        self._settled = True
+        for number, group in enumerate(climbing, len(settling)):
+            self._climbs.step(self._y, self._weight, self._noise_var, self._contrast, *group)
+            yield (number + 1) / parts
 
     def likeliest(self) -> int:
         """Which climb has the least energy."""
@@ -338,7 +342,8 @@ class _Rung:
 
         self._climbs.centre()
         kept: list[FloatArray] = []
-        for climb in torch.argsort(self._settle()).tolist():
+        energies = torch.cat([self._settle(*group) for group in self._groups()])
+        for climb in torch.argsort(energies).tolist():
             kernel = without_specks(self._climbs.kernel[climb, 0]).cpu().numpy()
             if len(kept) < most and all(_similarity(kernel, other) < _ALIKE for other in kept):
                 kept.append(kernel)

@@ -63,11 +63,12 @@ def _from_ladder(frame: Frame, setting: Setting, seed: int) -> Generator[Progres
                 assert progress is not None
                 return replace(progress, result=replace(progress.result, kernel=end.value))
         seconds = time.perf_counter() - begun
-        course.append((seen.energy, seen.misfit, float(np.abs(seen.kernel - before).sum()), seconds))
-        before = seen.kernel
+        if seen.done > len(course):
+            course.append((seen.energy, seen.misfit, float(np.abs(seen.kernel - before).sum()), seconds))
+            before = seen.kernel
         if seconds - shown < SHOWN_EVERY and seen.done < seen.steps:
             continue
-        columns = np.array(course).T
+        columns = np.array(course).reshape(-1, 4).T
         history = History(
             steps=np.arange(seen.done),
             objective=columns[0].astype(np.float32),
