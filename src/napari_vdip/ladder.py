@@ -59,7 +59,7 @@ class Terms:
         Whether data count by how much they tell, see `telling`.
     first, further : tuple
         Shares of the contrast that a kernel may leave unexplained, each with the part of the steps of a rung
-        for which it does: of the first rung, and of the others.
+        for which it does: of the first rung and those below half of the size, and of the others.
     """
 
     scale: float
@@ -148,7 +148,8 @@ def climb(
         if number > 0:
             ratio = rung.factor / ladder[number - 1].factor
             kernels = [coarse.enlarged_kernel(kernel, rung.kernel_size, ratio) for kernel in kernels]
-        errors = _errors(terms.further if number > 0 else terms.first, rung.steps)
+        far = number == 0 or rung.factor < 0.5  # from what the kernels come to
+        errors = _errors(terms.first if far else terms.further, rung.steps)
         on = _Rung(coarse.reduced(frame, rung.shape), kernels, terms, errors[0], device)
         for step, count in enumerate(rung.climbs):
             on.keep(count)

@@ -52,17 +52,17 @@ LARGEST = 27  # px: the largest kernel that is looked for from nothing, see `coa
 _LEAST_SIDE = 96  # px: a smaller image has too little left at half its size
 _COARSE_STARTS = 3
 # Where a large kernel is looked for by many climbs, see `ladder`: size in px at which they begin, how much
-# larger each rung is at most, and the steps of each. The first rung has as many climbs as this work for each
-# pixel allows, in steps of a fit, between these numbers, and after these parts of its steps such a share of
-# them goes on; the others have those that are kept, and above half of the size few. A step of a climb there
+# larger each rung is at most, and the steps of each. Rungs have as many climbs as this work for each pixel
+# allows, in steps of a fit, the first and the others up to half the size, between these numbers; above it
+# they have few. After these parts of the first one's steps such a share goes on. A step of a climb there
 # takes longer for each pixel than in the search at full size: small images have wide borders.
 _BEGUN_AT = 15
-_RUNG = 1.5
-_FIRST_WORK = 100.0
+_RUNG = 1.3
+_FIRST_WORK, _RUNG_WORK = 150.0, 24.0
 _RUNG_COST = 0.65
-_LEAST_CLIMBS, _MOST_CLIMBS = 14, 96
+_LEAST_CLIMBS, _MOST_CLIMBS = 14, 144
 _GO_ON = ((0.7, 1.0), (0.3, 1 / 3))
-_KEPT = 6
+_LEAST_KEPT = 6
 _ABOVE_HALF = ((0.75, 2), (1.0, 1))
 _FIRST_RUNG_STEPS = 50
 _RUNG_STEPS = 36
@@ -142,7 +142,7 @@ def rungs(kernel_size: Size, shape: Size) -> list[Rung]:
     first = min(0.5, max(_BEGUN_AT / max(kernel_size), 0.5 * _LEAST_SIDE / min(shape)))
     ways = math.ceil(math.log(0.5 / first) / math.log(_RUNG) - 0.3)
     up_to_half = [0.5 * (2 * first) ** (way / ways) if ways else 0.5 for way in range(ways, -1, -1)]
-    sizes = [*((factor, _KEPT) for factor in up_to_half), *_ABOVE_HALF]
+    sizes = [*((factor, _kept(factor)) for factor in up_to_half), *_ABOVE_HALF]
     found = [_rung(factor, kernel_size, shape, (climbs,) * _RUNG_STEPS) for factor, climbs in sizes]
     thousand = replace(found[0], climbs=_fewer_and_fewer(1000))
     many = min(_MOST_CLIMBS, max(_LEAST_CLIMBS, round(1000 * _FIRST_WORK / thousand.work)))
@@ -155,11 +155,16 @@ def _rung(factor: float, kernel_size: Size, shape: Size, climbs: tuple[int, ...]
     return Rung(factor, (round(shape[0] * factor), round(shape[1] * factor)), (height, width), climbs)
 
 
+def _kept(factor: float) -> int:
+    """How many climbs go up at this size, after the first rung."""
+    return max(_LEAST_KEPT, round(_RUNG_WORK / (_RUNG_STEPS * factor**2 * _RUNG_COST)))
+
+
 def _fewer_and_fewer(climbs: int) -> tuple[int, ...]:
     """How many of so many go up in each step of the first rung."""
     counts: list[int] = []
     for part, share in _GO_ON:
-        counts += [max(_KEPT, round(share * climbs))] * round(part * _FIRST_RUNG_STEPS)
+        counts += [max(_LEAST_KEPT, round(share * climbs))] * round(part * _FIRST_RUNG_STEPS)
     return tuple(counts)
 
 
