@@ -219,15 +219,17 @@ class TestClimbs:
         monkeypatch.setattr(smaller, "SHOWN_EVERY", 0.0)
         _, image, _ = discs()
         steps = solve.solve(image, None, settings_of(29, iterations=6), 0)
-        begun = list(itertools.takewhile(lambda progress: progress.step == 0, steps))
-        assert len(begun) > 1  # groups of climbs, of which none has done its first step
+        begun = list(itertools.takewhile(lambda progress: progress.step < 3, steps))
+        told = [progress.step for progress in begun]
+        assert told[0] == 1  # nothing is told before
+        assert told.count(2) == told.count(1) > 2  # groups of climbs
         for progress in begun:
             assert progress.stage == "kernel, size 1 of 3"
             assert progress.result.report["partial"]
-            assert progress.result.history.steps.size == 0
-            assert np.isfinite(progress.result.image).all()
-            assert progress.result.kernel.sum() == pytest.approx(1, abs=1e-4)
+            assert len(progress.result.history.steps) == progress.step
             assert np.isfinite(progress.seconds_left)
+        left = [progress.seconds_left for progress in begun]
+        assert min(left) > 0
 
     @pytest.mark.usefixtures("small_fit", "short")
     def test_left_and_gone_on_with_it_is_the_same(self):

@@ -141,7 +141,7 @@ def climb(
     shape = (frame.y.shape[1], frame.y.shape[2])
     ladder = pace.rungs(kernel_size, shape)
     terms = LARGE if max(kernel_size) > pace.LARGEST else SMALL
-    steps, work = sum(rung.steps for rung in ladder), sum(rung.work for rung in ladder)
+    steps, work = sum(rung.steps for rung in ladder), sum(_time(rung, rung.steps) for rung in ladder)
     done, worked = 0, 0.0
     kernels = beginnings(ladder[0].kernel_size, ladder[0].climbs[0], seed)
     for number, rung in enumerate(ladder):
@@ -155,7 +155,7 @@ def climb(
             on.keep(count)
             if step > 0 and errors[step] < errors[step - 1]:
                 on.believe(errors[step])
-            so_far, then = rung.work_of(step), rung.work_of(step + 1)
+            so_far, then = _time(rung, step), _time(rung, step + 1)
             for part in on.step():
                 best = on.likeliest()
                 yield Seen(
@@ -170,10 +170,15 @@ def climb(
                     energy=on.energy(best),
                     misfit=on.misfit(best),
                 )
-        done, worked = done + rung.steps, worked + rung.work
+        done, worked = done + rung.steps, worked + _time(rung, rung.steps)
         above = ladder[number + 1 : number + 2]
         kernels = on.ends(above[0].climbs[0] if above else 1)
     return coarse.enlarged_kernel(kernels[0], kernel_size, 1 / ladder[-1].factor)
+
+
+def _time(rung: pace.Rung, steps: int) -> float:
+    """Time of the first steps of a rung, as `Rung.work_of` has it; its images go `_SETTLED` rounds before."""
+    return rung.work_of(steps) + (_SETTLED - 1) * rung.work_of(min(steps, 1))
 
 
 def _errors(course: Course, steps: int) -> list[float]:

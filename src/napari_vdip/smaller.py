@@ -66,9 +66,10 @@ def _from_ladder(frame: Frame, setting: Setting, seed: int) -> Generator[Progres
         if seen.done > len(course):
             course.append((seen.energy, seen.misfit, float(np.abs(seen.kernel - before).sum()), seconds))
             before = seen.kernel
-        if seconds - shown < SHOWN_EVERY and seen.done < seen.steps:
+        # Before its first step a fit has reached nothing: stacks and tiles take such a slice for untouched.
+        if seen.done == 0 or (seconds - shown < SHOWN_EVERY and seen.done < seen.steps):
             continue
-        columns = np.array(course).reshape(-1, 4).T
+        columns = np.array(course).T
         history = History(
             steps=np.arange(seen.done),
             objective=columns[0].astype(np.float32),
