@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from napari_vdip import placement, solve
+from napari_vdip import pace, placement, solve
 from napari_vdip.errors import InvalidOption, OutOfMemory, VdipError
 from napari_vdip.options import KINDS, PRESETS, Options
 from napari_vdip.placement import way_of
@@ -157,6 +158,52 @@ def test_the_kernel_of_the_search_is_the_one_that_is_polished_with(monkeypatch):
     assert progress.result.kernel.sum() == pytest.approx(1.0, abs=1e-5)
     assert np.isfinite(progress.result.uncertainty).all()
     assert len(progress.result.history.misfit) == 49
+
+
+def test_what_is_left_is_told_by_the_work_of_each_step_and_not_by_the_first_ones():
+    small = SimpleNamespace(seconds=9.0, seconds_left=31.0)
+    assert np.isnan(solve._seconds_left([(1.0, 8.0)], 101.0, None))  # a first step tells nothing
+    assert solve._seconds_left([(1.0, 17.0)], 101.0, small) == 31.0 - 8.0
+    assert solve._seconds_left([(1.0, 90.0)], 101.0, small) == 0.0
+    clock = [(1.0, 8.0), (3.0, 9.0), (21.0, 18.0)]
+    assert solve._seconds_left(clock, 101.0, small) == solve._seconds_left(clock, 101.0, None) == 40.0
+
+
+def test_work_is_that_of_all_stages_and_starts(monkeypatch):
+    monkeypatch.setattr(pace, "CLIMBS_COST", 3.0)
+    monkeypatch.setattr(pace, "CLIMB_COST", 2.0)
+    monkeypatch.setattr(pace, "POLISH_COST", 0.5)
+    small = {"channels": 8, "skip_channels": 4, "levels": 3, "climb_steps": 5, "last_climb_steps": 4}
+    monkeypatch.setitem(PRESETS, "best", dataclasses.replace(PRESETS["best"], **small, starts=2))
+    scene = gaussian_filter(np.random.default_rng(0).random((40, 44)), 1.2)
+    chosen = setting(preset="best", iterations=30, threads=1)
+    fits = solve._started(solve.frame_of(scene, None, chosen.options), chosen, 0)
+    program, polish = fits.program, fits.program.polish
+    start = program.fitted + 3 * 5 + 2 * 4 + 0.5 * polish
+    assert fits.work() == (0, 2 * start)
+    for done, work in (
+        (program.fitted, program.fitted),
+        (program.fitted + 2, program.fitted + 3 * 2),
+        (program.fitted + 6, program.fitted + 3 * 5 + 2),
+        (program.steps - 2, start - 1),
+    ):
+        program.done = done
+        assert fits.work() == (work, 2 * start)
+
+
+def test_where_it_was_stopped_is_told_as_progress_told_it():
+    image = gaussian_filter(np.random.default_rng(0).random((100, 104)), 1.2)
+    chosen = dataclasses.replace(setting(preset="fast", threads=1), kernel_size=(9, 9))
+    seen = []
+    for progress in solve.solve(image, None, chosen, 0):
+        seen.append(progress)
+        if [at.stage for at in seen].count("pre-fit") == 3:
+            break
+    assert seen[0].stage == "kernel in a smaller image"
+    for progress in seen:
+        told = progress.result.report["stop_reason"]
+        assert told == f"stopped at step {progress.step} of {progress.steps}"
+    assert all(np.isfinite(progress.seconds_left) for progress in seen[1:])
 
 
 def test_an_image_whose_kernel_is_the_likeliest_is_surer_of_itself_and_less_of_its_kernel():

@@ -39,14 +39,29 @@ def report_of(
     at: tuple[int, int],
     covered: str,
     draws: tuple[int, int] = (0, 0),
+    before: int = 0,
 ) -> dict[str, Any]:
-    """Tell what was done, JSON-ready; `at`, `draws`: step and other kernels reached, of how many."""
+    """Tell what was done, JSON-ready.
+
+    Parameters
+    ----------
+    frame : Frame
+    setting : Setting
+    seed : int
+    seconds : float
+    at, draws : (int, int)
+        Step and other kernels reached, of how many.
+    covered : str
+        What the uncertainty covers.
+    before : int
+        Steps in smaller images, with which progress had begun.
+    """
     options = setting.options
     preset = PRESETS[options.preset]
     (done, steps), (drawn, wanted) = at, draws
     stopped = ""
     if done < steps:
-        stopped = f"stopped at step {done} of {steps}"
+        stopped = f"stopped at step {before + done} of {before + steps + wanted}"
     elif drawn < wanted:
         stopped = f"stopped before {wanted} other kernels were tried"
     return {

@@ -54,6 +54,7 @@ def _from_ladder(frame: Frame, setting: Setting, seed: int) -> Generator[Progres
     climbs = ladder.climb(frame, setting.kernel_size, setting.device, seed)
     course: list[tuple[float, float, float, float]] = []  # energy, misfit, kernel's change, time
     before = np.full(setting.kernel_size, 1.0 / math.prod(setting.kernel_size), dtype=np.float32)
+    first: tuple[float, float] | None = None  # share and time of what is done first
     begun, shown, progress = time.perf_counter(), 0.0, None
     while True:
         with torch_threads(threads):
@@ -63,15 +64,20 @@ def _from_ladder(frame: Frame, setting: Setting, seed: int) -> Generator[Progres
                 assert progress is not None
                 return replace(progress, result=replace(progress.result, kernel=end.value))
         seconds = time.perf_counter() - begun
+        # What is done for the first time takes longer.
+        first = first or (seen.share, seconds)
+        since, share = seconds - first[1], seen.share - first[0]
         if seen.done > len(course):
             course.append((seen.energy, seen.misfit, float(np.abs(seen.kernel - before).sum()), seconds))
             before = seen.kernel
-        # Before its first step a fit has reached nothing: stacks and tiles take such a slice for untouched.
-        if seen.done == 0 or (seconds - shown < SHOWN_EVERY and seen.done < seen.steps):
+        if seconds - shown < SHOWN_EVERY and seen.done < seen.steps:
             continue
-        columns = np.array(course).T
+        # The step at work counts, else there would be nothing to see in the first seconds: to stacks and
+        # tiles an image without a step is one that was not touched.
+        step = min(seen.done + 1, seen.steps)
+        columns = np.array(course).reshape(-1, 4).T
         history = History(
-            steps=np.arange(seen.done),
+            steps=np.arange(len(course)),
             objective=columns[0].astype(np.float32),
             misfit=columns[1].astype(np.float32) * np.float32(frame.scale),
             kernel_change=columns[2].astype(np.float32),
@@ -86,18 +92,18 @@ def _from_ladder(frame: Frame, setting: Setting, seed: int) -> Generator[Progres
                 if seen.rungs == 1
                 else f"kernel, size {seen.rung + 1} of {seen.rungs}"
             ),
-            step=seen.done,
+            step=step,
             steps=seen.steps + own,
             slice_index=0,
             slices=1,
             seconds=seconds,
-            seconds_left=seconds / seen.share * (1.0 - seen.share + own / work),
+            seconds_left=since / share * (1.0 - seen.share + own / work) if share > 0.0 else math.nan,
             result=Result(
                 frame.image(image),
                 frame.uncertainty(std),
                 centred(seen.kernel)[0],
                 history,
-                report_of(frame, setting, seed, seconds, (seen.done, seen.steps + own), SMALLER),
+                report_of(frame, setting, seed, seconds, (step, seen.steps + own), SMALLER),
             ),
         )
         left = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from contextlib import contextmanager
@@ -113,6 +114,7 @@ def _solved(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progr
     with torch_threads(threads):
         fits = _started(frame, setting, seed)
         draws = draws_of(fits.program.polish, setting)
+    clock: list[tuple[float, float]] = []  # work done, and when
     behind, sharp = before is not None, _SHARP * contrast_of(frame) * frame.scale
     while fits.done < fits.steps:
         at, words = STAGES[fits.stage()], fits.words()
@@ -123,7 +125,8 @@ def _solved(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progr
             a_step = (seconds - times[-1][1]) / (fits.done - times[-1][0])
             chunk = max(1, min(2 * chunk, int(SHOWN_EVERY / max(a_step, 1e-6))))
             times.append((fits.done, seconds))
-            result = _read_out(fits, frame, setting, seed, times)
+            result = _read_out(fits, frame, setting, seed, times, done_before)
+        clock.append((fits.work()[0], seconds))
         left = time.perf_counter()
         # Networks begin with noise, and what came before them is sharp.
         behind = behind and at in _NETWORKS and result.history.misfit[-1] > sharp
@@ -134,7 +137,7 @@ def _solved(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progr
             slice_index=0,
             slices=1,
             seconds=seconds,
-            seconds_left=(seconds - times[0][1]) / fits.done * (fits.steps - fits.done),
+            seconds_left=_seconds_left(clock, fits.work()[1] + draws * pace.DRAW_COST, before),
             result=_with_image_of(before.result, result) if before and behind else result,
             held=fits.held,
         )
@@ -145,6 +148,26 @@ def _solved(frame: arrays.Frame, setting: Setting, seed: int) -> Generator[Progr
     if draws:
         result = yield from _with_kernel_std(fits, frame, setting, seed, times, progress)
     return result
+
+
+def _seconds_left(clock: list[tuple[float, float]], work: float, before: Progress | None) -> float:
+    """Estimate the time still needed, in s; NaN where nothing tells it yet.
+
+    The first steps take longer than others, as memory is asked for and much is done for the first time.
+
+    Parameters
+    ----------
+    clock : list of (float, float)
+        Work done so far, after each chunk, and seconds then.
+    work : float
+        All of it.
+    before : Progress or None
+        The last one in smaller images.
+    """
+    (first, begun), (done, seconds) = clock[0], clock[-1]
+    if done > first:
+        return (seconds - begun) / (done - first) * (work - done)
+    return math.nan if before is None else max(before.seconds_left - (seconds - before.seconds), 0.0)
 
 
 def _with_kernel_std(
@@ -167,7 +190,8 @@ def _with_kernel_std(
             except StopIteration as end:
                 done, fits.kernel_std, fits.draws = wanted, end.value, wanted
                 times.append((fits.done, reached.seconds + time.perf_counter() - begun))
-                reached = replace(reached, result=_read_out(fits, frame, setting, seed, times))
+                result = _read_out(fits, frame, setting, seed, times, reached.step - fits.done)
+                reached = replace(reached, result=result)
         over = time.perf_counter() - begun
         left = time.perf_counter()
         yield replace(
@@ -295,9 +319,17 @@ def _without_networks(program: Any, setting: Setting) -> None:
 
 
 def _read_out(
-    fits: Starts, frame: arrays.Frame, setting: Setting, seed: int, times: list[tuple[int, float]]
+    fits: Starts,
+    frame: arrays.Frame,
+    setting: Setting,
+    seed: int,
+    times: list[tuple[int, float]],
+    before: int,
 ) -> Result:
-    """Read the result as of now: kernel centred by whole pixels, the image moved against it."""
+    """Read the result as of now: kernel centred by whole pixels, the image moved against it.
+
+    `before` counts the steps in smaller images.
+    """
     done = fits.done
     mean, std, kernel = fits.shown()
     kernel, down, right = centred(kernel)
@@ -318,7 +350,7 @@ def _read_out(
     )
     at, covered = (done, fits.steps), covers(fits.program.polish, fits.draws, setting)
     drawn = (fits.draws, draws_of(fits.program.polish, setting))
-    report = report_of(frame, setting, seed, times[-1][1], at, covered, drawn)
+    report = report_of(frame, setting, seed, times[-1][1], at, covered, drawn, before)
     # A kernel on its way looks odd without being so, and one from elsewhere was judged there.
     if done == fits.steps and (setting.near is None or setting.kernel_only):
         course, told = history.part(fits.last_fit), setting.kernel_numbers

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_vdip import pace
 from napari_vdip.core.compile import run_together
 
 if TYPE_CHECKING:
@@ -64,6 +65,17 @@ class Course:
 def seed_of(seed: int, number: int) -> int:
     """Seed of a start; that of the first is the image's own."""
     return (seed + number * _SEED_STEP) % 2**31
+
+
+def _work(program: Any, steps: int) -> float:
+    """Work of the first steps of a fit, in steps of its networks."""
+    fitted, search = int(program.fitted), program.search
+    ends = (fitted, fitted + int(search.climbing), fitted + int(search.steps), int(program.steps))
+    costs = (1.0, pace.CLIMBS_COST, pace.CLIMB_COST, pace.POLISH_COST)
+    begins = (0, *ends[:-1])
+    return sum(
+        cost * max(min(steps, end) - begin, 0) for begin, end, cost in zip(begins, ends, costs, strict=True)
+    )
 
 
 def combined(courses: Sequence[Course]) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -158,6 +170,13 @@ class Starts:
     def done(self) -> int:
         """Steps done, over all starts."""
         return len(self._past) * int(self.program.steps) + len(self._now) * int(self.program.done)
+
+    def work(self) -> tuple[float, float]:
+        """Work done, and that of all starts, in steps of the networks."""
+        program = self.program
+        whole = _work(program, int(program.steps))
+        done = len(self._past) * whole + len(self._now) * _work(program, int(program.done))
+        return done, self._count * whole
 
     @property
     def last_fit(self) -> slice:
