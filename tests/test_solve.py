@@ -161,12 +161,12 @@ def test_the_kernel_of_the_search_is_the_one_that_is_polished_with(monkeypatch):
 
 
 def test_what_is_left_is_told_by_the_work_of_each_step_and_not_by_the_first_ones():
-    small = SimpleNamespace(seconds=9.0, seconds_left=31.0)
+    small = SimpleNamespace(seconds_left=200.0)
     assert np.isnan(solve._seconds_left([(1.0, 8.0)], 101.0, None))  # a first step tells nothing
-    assert solve._seconds_left([(1.0, 17.0)], 101.0, small) == 31.0 - 8.0
-    assert solve._seconds_left([(1.0, 90.0)], 101.0, small) == 0.0
+    assert solve._seconds_left([(1.0, 8.0)], 101.0, small) == pytest.approx(200.0 * 100 / 101)
     clock = [(1.0, 8.0), (3.0, 9.0), (21.0, 18.0)]
-    assert solve._seconds_left(clock, 101.0, small) == solve._seconds_left(clock, 101.0, None) == 40.0
+    assert solve._seconds_left(clock, 101.0, None) == 40.0
+    assert solve._seconds_left(clock, 101.0, small) == pytest.approx(80.0 * (0.5 + 200.0 / 101) / 2)
 
 
 def test_work_is_that_of_all_stages_and_starts(monkeypatch):

@@ -44,6 +44,7 @@ STAGES = ("pre-fit", "bound", "SSIM", "fit", "polish", "polish", "kernel", "kern
 _NETWORKS = STAGES[:4]
 # Share of the contrast that networks explain when their image is as sharp as that of the ladder before them.
 _SHARP = 0.1
+_TOLD_BEFORE = 20  # steps as which the speed of smaller images counts: the first ones are slow
 _NO_FLOOR = 1e6  # in units where images lie in 0 to 1
 # What an estimated kernel leaves unexplained, as a share of the contrast; see `Program.model_error`.
 _ESTIMATED = 0.025
@@ -165,9 +166,10 @@ def _seconds_left(clock: list[tuple[float, float]], work: float, before: Progres
         The last one in smaller images.
     """
     (first, begun), (done, seconds) = clock[0], clock[-1]
-    if done > first:
-        return (seconds - begun) / (done - first) * (work - done)
-    return math.nan if before is None else max(before.seconds_left - (seconds - before.seconds), 0.0)
+    steps, took = done - first, seconds - begun
+    if before is not None:
+        steps, took = steps + _TOLD_BEFORE, took + _TOLD_BEFORE * before.seconds_left / work
+    return took / steps * (work - done) if steps > 0 else math.nan
 
 
 def _with_kernel_std(
