@@ -30,6 +30,17 @@ def leaves(shape, rng):
     return image
 
 
+def hook(size):
+    """Kernel of a hand that moves one way, slows down and moves another."""
+    far = size // 2 - 3
+    down = np.concatenate([np.linspace(-far, far, 8 * size), np.linspace(far, 0, 8 * size)])
+    right = np.concatenate([np.linspace(far, -far, 8 * size), np.linspace(-far, -far // 3, 8 * size)])
+    kernel = np.zeros((size, size), dtype=np.float32)
+    np.add.at(kernel, (np.round(down + size // 2).astype(int), np.round(right + size // 2).astype(int)), 1.0)
+    kernel = gaussian_filter(kernel, 0.8)
+    return kernel / kernel.sum()
+
+
 def settings_of(kernel_size, **keywords):
     options = Options(kernel_size=kernel_size, preset="fast", threads=1, kernel_draws=0, **keywords)
     return Setting(options, torch.device("cpu"), "off", (kernel_size,) * 2, "given", None)

@@ -9,8 +9,11 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
+from scipy.signal import fftconvolve
+from skimage import data
 
-from large import discs, ended, leaves, settings_of
+from large import discs, ended, hook, leaves, settings_of
 from napari_vdip import Options, arrays, coarse, ladder, pace, smaller, solve
 from napari_vdip.metrics import closeness, kernel_similarity
 
@@ -121,6 +124,32 @@ class TestTelling:
         assert told.min() >= 0.1 * (1 - 1e-6)
 
 
+class TestSteepness:
+    def test_goes_with_contrast_unless_that_is_one_of_large_even_parts(self):
+        rng = np.random.default_rng(0)
+        plane = gaussian_filter(leaves((150, 160), rng), 2.0)
+        halves = np.where(np.arange(160) < 80, 0.0, 10.0) + plane  # ten times the contrast, no more edges
+        steep, even = (
+            ladder.steepness(arrays.frame(image, None, False, False), ladder.LARGE)
+            for image in (plane, gaussian_filter(halves, 2.0))
+        )
+        assert steep == ladder.LARGE.scale
+        assert 0.02 < even < 0.3
+
+    def test_is_the_same_in_other_units_and_with_a_part_masked(self):
+        rng = np.random.default_rng(1)
+        plane = np.where(np.arange(160) < 80, 0.0, 5.0) + gaussian_filter(leaves((150, 160), rng), 3.0)
+        mask = np.zeros(plane.shape, dtype=bool)
+        mask[:20, :30] = True
+        one, other, masked = (
+            ladder.steepness(arrays.frame(image, hidden, False, False), ladder.LARGE)
+            for image, hidden in ((plane, None), (300.0 * plane - 7.0, None), (plane, mask))
+        )
+        assert other == pytest.approx(one, rel=1e-3)
+        assert masked == pytest.approx(one, rel=0.1)
+        assert one < ladder.LARGE.scale
+
+
 class TestReducing:
     def test_place_noise_and_mask(self):
         rng = np.random.default_rng(1)
@@ -181,7 +210,7 @@ class TestClimbs:
         assert np.array_equal(told.telling, ladder.telling(frame, (29, 29)))
         assert np.array_equal(told.beginning, kernel)
         assert float(told.doubt) == pytest.approx(ladder.LARGE.further[-1][0])
-        assert told.scales.tolist() == pytest.approx([ladder.LARGE.scale] * 2)
+        assert float(told.steepest) == ladder.LARGE.scale
         apart = solve._started(frame, setting, 0).program.search
         assert apart.glass.max() < told.glass.max()
         assert float(apart.telling.min()) == 1.0
@@ -212,7 +241,7 @@ class TestClimbs:
         usual = solve._started(frame, setting, 0).program
         assert np.array_equal(program.search.beginning, small)
         assert torch.equal(program.kernel, usual.kernel)
-        for name in ("telling", "scales", "glass", "doubt"):
+        for name in ("telling", "steepest", "glass", "doubt"):
             assert torch.equal(getattr(program.search, name), getattr(usual.search, name))
 
     @pytest.mark.usefixtures("small_fit", "short")
@@ -301,6 +330,16 @@ class TestClimbs:
         found = ended(solve.solve(image, None, settings_of(29), 0))
         assert kernel_similarity(found.kernel, kernel) > 0.85
         assert closeness(found.image, sharp, 1.0).psnr > closeness(image, sharp, 1.0).psnr + 1
+
+    @pytest.mark.slow
+    def test_a_photograph_of_large_even_parts_is_not_taken_for_too_much_blurred(self):
+        """A dark coat before a bright sky: contrast without edges had made the prior ask for steeper ones."""
+        kernel, rng = hook(31), np.random.default_rng(0)
+        sharp = data.camera()[:330, 120:450].astype(float)
+        blurred = fftconvolve(sharp, kernel, mode="valid") + rng.normal(0, 1.5, (300, 300))
+        frame = arrays.frame(blurred, None, False, False)
+        found = ended(ladder.climb(frame, kernel.shape, torch.device("cpu"), 0))
+        assert kernel_similarity(found, kernel) > 0.85
 
     @pytest.mark.slow
     def test_a_wall_of_bars_does_not_mislead_it(self, data_folder, monkeypatch):

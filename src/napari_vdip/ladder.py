@@ -40,6 +40,8 @@ _LEAST = 0.1  # of their weight where there is one direction only
 _ALIKE = 0.93  # similarity of climbs of which one is enough
 _GROUP = 8
 _SETTLED = 4  # rounds for the image, before a rung and after it
+_SETTLING = 10  # steps of a fixed point, of which one is almost enough
+_STEEPER = 12.0  # times as steep as the blurred image a sharp one is, at most
 
 
 Course = tuple[tuple[float, float], ...]
@@ -52,7 +54,7 @@ class Terms:
     Attributes
     ----------
     scale : float
-        Of the prior, in units of the contrast.
+        Of the prior, in units of the contrast, at most; see `steepness`.
     glass : float
         Std of the glass in px: what a sharp image has of its own is smaller in a smaller image.
     weighed : bool
@@ -69,10 +71,8 @@ class Terms:
     further: Course = ()
 
 
-# Edges under a large blur are steeper than the blurred ones tell, and where the scale is too small, no blur
-# is the likeliest.
 LARGE = Terms(
-    scale=2.2,
+    scale=1.5,
     glass=0.4,
     weighed=True,
     first=((0.2, 0.3), (0.1, 0.2), (0.05, 0.2), (0.035, 0.3)),
@@ -241,6 +241,25 @@ def telling(frame: Frame, kernel_size: Size) -> FloatArray:
     return weight
 
 
+def steepness(frame: Frame, terms: Terms) -> float:
+    """Scale of the prior for a sharp image, in units of the blurred one's contrast.
+
+    Where it is too small, no blur is the likeliest, and where it is too large, too much of it: what is left
+    of an edge goes through as one. How steep a sharp image is goes with its contrast, unless that is one of
+    large even parts, and with how steep the blurred one is, of which a large blur takes much.
+    """
+    import torch
+
+    from napari_vdip.core.climbs import rescaled
+
+    y, weight = (torch.from_numpy(values)[None] for values in (frame.y, frame.weight))
+    contrast = y[weight > 0.0].std()
+    still, scale = torch.zeros_like(y), contrast
+    for _ in range(_SETTLING):
+        scale = rescaled(y, still, scale)
+    return min(terms.scale, float(_STEEPER * scale / contrast))
+
+
 class _Rung:
     """The climbs at one size."""
 
@@ -261,7 +280,7 @@ class _Rung:
         taken = self._y[self._weight > 0.0]
         self._contrast = taken.std()
         self._noise_var = torch.tensor(frame.noise_std**2, device=device)
-        self._climbs.scale.copy_(terms.scale * self._contrast)
+        self._climbs.scale.copy_(steepness(frame, terms) * self._contrast)
         self._climbs.rest(self._y)
         self._climbs.believe(error, 0)
         self._settled = False

@@ -66,7 +66,7 @@ def test_a_kernel_that_is_wrong_by_far_does_not_set_the_scale(scene) -> None:
     scales = {}
     for name, fitted, largest in (("found", stroke(), 1.3), ("flat", flat, 1.3), ("unbounded", flat, 99.0)):
         found = search.KernelSearch([1, 102, 108], 9, 11, 16, 12, 0.7)
-        found.scales[1] = largest
+        found.steepest.fill_(largest)
         found.prepare(0, F.pad(y, [5, 5, 4, 4]), fitted, y, torch.ones_like(y), torch.tensor(9e-6), y.std())
         scales[name] = float(found.scale / y.std())
     assert scales["found"] < 1.3 == pytest.approx(scales["flat"])
@@ -163,16 +163,16 @@ def test_a_kernel_that_is_heavy_at_one_end_keeps_the_other(scene) -> None:
 
 
 def test_it_goes_on_from_elsewhere_as_it_is_told(scene) -> None:
-    """What a ladder leaves: where the last climb begins, the scale, and which data count."""
+    """What a ladder leaves: where the last climb begins, how steep edges may be, and which data count."""
     y = scene[1]
     found = search.KernelSearch([1, 102, 108], 9, 11, 16, 12, 0.7)
     found.beginning.copy_(stroke())
-    found.scales.fill_(2.2)
+    found.steepest.fill_(0.9)
     flat = torch.full((9, 11), 1 / 99)
     found.prepare(0, F.pad(y, [5, 5, 4, 4]), flat, y, torch.ones_like(y), torch.tensor(9e-6), y.std())
     torch.testing.assert_close(found.kernel[2, 0], stroke())
     torch.testing.assert_close(found.kernel[0, 0], flat)
-    assert float(found.scale / y.std()) == pytest.approx(2.2)
+    assert float(found.scale / y.std()) == pytest.approx(0.9)  # a flat kernel asks for more
     assert found.telling.shape == y.shape[1:]
     assert float(found.telling.min()) == float(found.telling.max()) == 1.0
 

@@ -108,8 +108,8 @@ class KernelSearch(Climbs):
         The fit's image.
     telling : Tensor, (H, W)
         Share of each pixel's weight that counts in the search; 1 unless it is written to.
-    scales : Tensor, (2,)
-        Least and greatest scale of the prior, in units of the contrast.
+    steepest : Tensor, ()
+        Greatest scale of the prior, in units of the contrast.
     beginning : Tensor, (Kh, Kw)
         Where the last climb begins; 0: at a blob.
     doubt : Tensor, ()
@@ -119,7 +119,7 @@ class KernelSearch(Climbs):
     if TYPE_CHECKING:
         generated: Tensor
         telling: Tensor
-        scales: Tensor
+        steepest: Tensor
         beginning: Tensor
         doubt: Tensor
         fitted: Tensor
@@ -156,7 +156,7 @@ class KernelSearch(Climbs):
         self.register_buffer("telling", torch.ones([rows, columns]))
         # A fit's kernel that is wrong by far asks for twice the scale of the right one, and with so large
         # a scale the search does not leave it.
-        self.register_buffer("scales", torch.tensor([0.0, 1.3]))
+        self.register_buffer("steepest", torch.tensor(1.3))
         for name in ("fitted", "likeliest", "beginning"):
             self.register_buffer(name, torch.zeros([kernel_height, kernel_width]))
         self.register_buffer("doubt", torch.full([], math.inf))
@@ -216,8 +216,7 @@ class KernelSearch(Climbs):
         for round_ in range(10):
             if round_ > 3:
                 scale = rescaled(self.latent[:1], self.slope_var[:1], self.scale)
-                least, most = self.scales[0] * contrast, self.scales[1] * contrast
-                self.scale.copy_(scale.clamp(least, most))
+                self.scale.copy_(torch.minimum(scale, self.steepest * contrast))
             self.settle(precision[:1], y, 0, 1, 1)
         self.settle(precision[1:], y, 1, 3, 3)
 
