@@ -41,7 +41,7 @@ _ALIKE = 0.93  # similarity of climbs of which one is enough
 _GROUP = 8
 _SETTLED = 4  # rounds for the image, before a rung and after it
 _SETTLING = 10  # steps of a fixed point, of which one is almost enough
-_STEEPER = 12.0  # times as steep as the blurred image a sharp one is, at most
+STEEPEST = 1.5  # scale of the prior after the ladder, in units of the contrast, at most
 
 
 Course = tuple[tuple[float, float], ...]
@@ -53,8 +53,8 @@ class Terms:
 
     Attributes
     ----------
-    scale : float
-        Of the prior, in units of the contrast, at most; see `steepness`.
+    steep : float
+        Scale of the prior for an image as steep as its contrast, see `steepness`.
     glass : float
         Std of the glass in px: what a sharp image has of its own is smaller in a smaller image.
     weighed : bool
@@ -64,7 +64,7 @@ class Terms:
         for which it does: of the first rung and those below half of the size, and of the others.
     """
 
-    scale: float
+    steep: float
     glass: float
     weighed: bool
     first: Course
@@ -72,14 +72,14 @@ class Terms:
 
 
 LARGE = Terms(
-    scale=1.5,
+    steep=4.0,
     glass=0.4,
     weighed=True,
     first=((0.2, 0.3), (0.1, 0.2), (0.05, 0.2), (0.035, 0.3)),
     further=((0.1, 0.33), (0.05, 0.28), (0.035, 0.39)),
 )
 SMALL = Terms(
-    scale=1.0, glass=0.55, weighed=False, first=((0.2, 0.28), (0.1, 0.28), (0.05, 0.22), (0.035, 0.22))
+    steep=2.4, glass=0.55, weighed=False, first=((0.2, 0.28), (0.1, 0.28), (0.05, 0.22), (0.035, 0.22))
 )
 
 
@@ -245,8 +245,9 @@ def steepness(frame: Frame, terms: Terms) -> float:
     """Scale of the prior for a sharp image, in units of the blurred one's contrast.
 
     Where it is too small, no blur is the likeliest, and where it is too large, too much of it: what is left
-    of an edge goes through as one. How steep a sharp image is goes with its contrast, unless that is one of
-    large even parts, and with how steep the blurred one is, of which a large blur takes much.
+    of an edge goes through as one. A sharp image's edges go with its contrast, unless that is one of large
+    even parts, and with the blurred one's own edges, of which a large blur leaves little: the geometric mean
+    of both is between.
     """
     import torch
 
@@ -257,7 +258,7 @@ def steepness(frame: Frame, terms: Terms) -> float:
     still, scale = torch.zeros_like(y), contrast
     for _ in range(_SETTLING):
         scale = rescaled(y, still, scale)
-    return min(terms.scale, float(_STEEPER * scale / contrast))
+    return terms.steep * math.sqrt(float(scale / contrast))
 
 
 class _Rung:
