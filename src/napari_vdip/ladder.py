@@ -53,8 +53,10 @@ class Terms:
 
     Attributes
     ----------
-    steep : float
-        Scale of the prior for an image as steep as its contrast, see `steepness`.
+    scale : float
+        Of the prior, in units of the contrast.
+    within : (float, float)
+        Bounds to it, in units of the scale that the blurred image asks for, see `steepness`.
     glass : float
         Std of the glass in px: what a sharp image has of its own is smaller in a smaller image.
     weighed : bool
@@ -64,7 +66,8 @@ class Terms:
         for which it does: of the first rung and those below half of the size, and of the others.
     """
 
-    steep: float
+    scale: float
+    within: tuple[float, float]
     glass: float
     weighed: bool
     first: Course
@@ -72,14 +75,19 @@ class Terms:
 
 
 LARGE = Terms(
-    steep=4.0,
+    scale=1.5,
+    within=(6.5, 12.0),
     glass=0.4,
     weighed=True,
     first=((0.2, 0.3), (0.1, 0.2), (0.05, 0.2), (0.035, 0.3)),
     further=((0.1, 0.33), (0.05, 0.28), (0.035, 0.39)),
 )
 SMALL = Terms(
-    steep=2.4, glass=0.55, weighed=False, first=((0.2, 0.28), (0.1, 0.28), (0.05, 0.22), (0.035, 0.22))
+    scale=1.0,
+    within=(0.0, 8.0),
+    glass=0.55,
+    weighed=False,
+    first=((0.2, 0.28), (0.1, 0.28), (0.05, 0.22), (0.035, 0.22)),
 )
 
 
@@ -246,8 +254,7 @@ def steepness(frame: Frame, terms: Terms) -> float:
 
     Where it is too small, no blur is the likeliest, and where it is too large, too much of it: what is left
     of an edge goes through as one. A sharp image's edges go with its contrast, unless that is one of large
-    even parts, and with the blurred one's own edges, of which a large blur leaves little: the geometric mean
-    of both is between.
+    even parts, or edges are dense: so the blurred one's own edges, of which a blur leaves little, bound it.
     """
     import torch
 
@@ -258,7 +265,8 @@ def steepness(frame: Frame, terms: Terms) -> float:
     still, scale = torch.zeros_like(y), contrast
     for _ in range(_SETTLING):
         scale = rescaled(y, still, scale)
-    return terms.steep * math.sqrt(float(scale / contrast))
+    least, most = (bound * float(scale / contrast) for bound in terms.within)
+    return min(max(terms.scale, least), most)
 
 
 class _Rung:
