@@ -11,6 +11,7 @@ from PIL import Image
 from napari_vdip import deblur, family, samples
 from napari_vdip.diagnosis import examine, rest_step, smoothed
 from napari_vdip.options import Options
+from napari_vdip.psf import centred
 from napari_vdip.result import History
 
 SHAPE = (255, 255)
@@ -112,6 +113,19 @@ class TestEachSign:
         assert found.code == "point"
         assert "one pixel of the kernel is 8 times as strong as any other" in found.sentence
         assert examine(kernel, CONVERGED, 1.0, Options(kernel_family="moffat"), SHAPE) == []
+
+    def test_of_light_that_centring_has_moved_out(self):
+        stroke = np.zeros((31, 31), np.float32)
+        stroke[1:29, 4], stroke[28, 4:26] = 1 / 40, 1 / 73
+        found = centred(stroke)
+        (told,) = examine(found.kernel, CONVERGED, 1.0, Options(), SHAPE, lost=(found.lost, found.holding))
+        assert told.code == "cut"
+        held = centred(np.pad(stroke, (told.remedy["kernel_size"] - 31) // 2))
+        assert held.lost == 0.0
+        assert np.count_nonzero(held.kernel) == np.count_nonzero(stroke) > np.count_nonzero(found.kernel)
+
+    def test_a_little_light_moved_out_is_not_told(self):
+        assert examine(gaussian(3, 21), CONVERGED, 1.0, Options(), SHAPE, lost=(0.015, 25)) == []
 
     def test_a_small_window_may_hold_a_point(self):
         assert codes(spot(11)) == []

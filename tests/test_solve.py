@@ -32,9 +32,9 @@ def spot(row: int, column: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("row", "column"), [(4, 5), (2, 5), (6, 8), (3, 2)])
 def test_a_kernel_is_centred_and_its_shift_told(row, column):
-    kernel, down, right = centred(spot(row, column))
-    np.testing.assert_allclose(kernel, spot(4, 5), atol=1e-6)
-    assert (down, right) == (row - 4, column - 5)
+    found = centred(spot(row, column))
+    np.testing.assert_allclose(found.kernel, spot(4, 5), atol=1e-6)
+    assert (found.down, found.right, found.lost) == (row - 4, column - 5, 0.0)
 
 
 def test_the_image_moves_against_the_kernel(monkeypatch):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BORDER = 0.04  # share of the kernel's mass on the outermost ring of its window
 RIM = 0.5  # the same share, from which on it is no blur that the window cuts off
+LOST = 0.02  # share of its light that has left the window when the kernel was moved to its middle
 SPARSE, ROOMY = 0.03, 2.5  # share of the window that is filled; its side over that of the main bit
 SMALL = 11  # px; a window up to this size is neither too large nor made for more than a point
 BITS, MAIN_BIT = 10, 0.4  # bits of a scattered kernel, and the share of the largest at most
@@ -44,7 +45,7 @@ class Finding:
     Attributes
     ----------
     code : str
-        "flat", "scattered", "point", "long", "border", "roomy", "misfit" or "risen".
+        "flat", "scattered", "point", "long", "cut", "border", "roomy", "misfit" or "risen".
     sentence : str
         What is seen and what to try.
     remedy : dict
@@ -67,6 +68,7 @@ def examine(
     options: Options,
     shape: tuple[int, int],
     axes: tuple[float, float] | None = None,
+    lost: tuple[float, int] = (0.0, 0),
 ) -> list[Finding]:
     """Look for all signs.
 
@@ -85,6 +87,9 @@ def examine(
     axes : (float, float), optional
         Long and short axis in px, at half maximum, of a kernel of a family that the evidence of this image
         has told; stars cannot be misled.
+    lost : (float, int), optional
+        Share of the kernel's light that has left the window when it was moved to its middle, and the side
+        in px of a window that holds all.
 
     Returns
     -------
@@ -100,7 +105,7 @@ def examine(
         None if held else scattered(kernel, options),
         None if held else point(kernel, options),
         long(*axes) if axes else None,
-        border(kernel, shape) if free else None,
+        cut(kernel, shape, *lost) or border(kernel, shape) if free else None,
         roomy(kernel) if free else None,
     ]
     course = [misfit(history, noise_std, options, held), risen(history, noise_std, options)]
@@ -115,9 +120,28 @@ def border(kernel: Floats, shape: tuple[int, int]) -> Finding | None:
     height, width = kernel.shape
     told = f"{mass:.0%} of the kernel lies on its border: the blur may be larger than {height} x {width} px"
     larger = max(int(1.4 * max(kernel.shape)) // 2 * 2 + 1, max(kernel.shape) + 4)
+    return _too_small("border", told, larger, shape)
+
+
+def cut(kernel: Floats, shape: tuple[int, int], lost: float, holding: int) -> Finding | None:
+    """Find light that has left the window: the image has been made with it, another one would lack it."""
+    if lost <= LOST:
+        return None
+    height, width = kernel.shape
+    return _too_small(
+        "cut",
+        f"{lost:.0%} of the kernel lies outside of {height} x {width} px with its centre of mass in their "
+        "middle: the image is that of the whole kernel, the kernel shown lacks it",
+        holding,
+        shape,
+    )
+
+
+def _too_small(code: str, told: str, larger: int, shape: tuple[int, int]) -> Finding:
+    """Advise a larger window, where the image has room for it."""
     if larger > min(shape):
-        return Finding("border", f"{told}; deblur a larger part of the image", {})
-    return Finding("border", f"{told}; try kernel_size={larger}", {"kernel_size": larger})
+        return Finding(code, f"{told}; deblur a larger part of the image", {})
+    return Finding(code, f"{told}; try kernel_size={larger}", {"kernel_size": larger})
 
 
 def _on_border(kernel: Floats) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage  # type: ignore[import-untyped]
@@ -119,25 +119,43 @@ def half_maximum(kernel: npt.ArrayLike, pixel_size: tuple[float, float] = (1.0, 
     )
 
 
-def centred(kernel: Kernel) -> tuple[Kernel, int, int]:
-    """Kernel with its centre of mass within half a pixel of its middle.
+class Centred(NamedTuple):
+    """A kernel with its centre of mass within half a pixel of its middle.
 
-    Returns
-    -------
+    Attributes
+    ----------
     kernel : ndarray, (Kh, Kw)
-        What leaves the window is dropped; sums to 1.
+        Sums to 1.
     down, right : int
         How far the centre of mass was off.
+    lost : float
+        Share of the light that has left the window, 0 to 1.
     """
+
+    kernel: Kernel
+    down: int
+    right: int
+    lost: float
+
+    @property
+    def holding(self) -> int:
+        """Side in px of a window that would have held all of it."""
+        height, width = self.kernel.shape
+        return int(max(height + 2 * abs(self.down), width + 2 * abs(self.right)))
+
+
+def centred(kernel: Kernel) -> Centred:
+    """Move a kernel (Kh, Kw) by whole pixels until its centre of mass is in the middle of its window."""
     total = float(kernel.sum())
     if not np.isfinite(total) or total <= 0.0:
-        return kernel.copy(), 0, 0
+        return Centred(kernel.copy(), 0, 0, 0.0)
     rows, columns = (np.arange(n) - n // 2 for n in kernel.shape)
     down = round(float(kernel.sum(1) @ rows) / total)
     right = round(float(kernel.sum(0) @ columns) / total)
     padded = np.pad(kernel, [(abs(down),) * 2, (abs(right),) * 2])
     moved = padded[abs(down) + down :, abs(right) + right :][: kernel.shape[0], : kernel.shape[1]]
-    return (moved / moved.sum()).astype(np.float32), down, right
+    left = float(moved.sum())
+    return Centred((moved / left).astype(np.float32), down, right, max(1.0 - left / total, 0.0))
 
 
 def _interesting(values: Floats) -> tuple[int, int, Floats]:

@@ -101,7 +101,7 @@ def _from_ladder(frame: Frame, setting: Setting, seed: int) -> Generator[Progres
             result=Result(
                 frame.image(image),
                 frame.uncertainty(std),
-                centred(seen.kernel)[0],
+                centred(seen.kernel).kernel,
                 history,
                 report_of(frame, setting, seed, seconds, (step, seen.steps + own), SMALLER),
             ),

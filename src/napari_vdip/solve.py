@@ -334,9 +334,10 @@ def _read_out(
     """
     done = fits.done
     mean, std, kernel = fits.shown()
-    kernel, down, right = centred(kernel)
+    middled = centred(kernel)
+    kernel = middled.kernel
     height, width = frame.y.shape[1:]
-    top, left = kernel.shape[0] // 2 - down, kernel.shape[1] // 2 - right
+    top, left = kernel.shape[0] // 2 - middled.down, kernel.shape[1] // 2 - middled.right
     window = (slice(None), slice(top, top + height), slice(left, left + width))
     image = frame.image(mean[window])
     uncertainty = frame.uncertainty(std[window])
@@ -360,7 +361,13 @@ def _read_out(
         judged = setting.kernel_source == family.EVIDENCE and "fwhm_long" in told
         axes = (told["fwhm_long"].value, told["fwhm_short"].value) if judged else None
         findings = diagnosis.examine(
-            kernel, course, report["noise_std"], setting.options, (height, width), axes
+            kernel,
+            course,
+            report["noise_std"],
+            setting.options,
+            (height, width),
+            axes,
+            (middled.lost, middled.holding),
         )
         report["warnings"] += [finding.sentence for finding in findings]
         report["findings"] = [finding.as_dict() for finding in findings]
