@@ -221,6 +221,16 @@ def test_an_image_whose_kernel_is_the_likeliest_is_surer_of_itself_and_less_of_i
     assert plan_of(setting(preset="fast", kind="astronomy"), 1, 64, 64).shares == KINDS["astronomy"].shares
 
 
+def test_with_a_large_kernel_it_trusts_the_networks_more():
+    """Where they differ from the polished image, both err: more of a large kernel stays in the image."""
+    kind = KINDS["photograph"]
+    assert kind.shares_large[1] > kind.shares_likeliest[1]
+    large = dataclasses.replace(setting(preset="fast"), kernel_size=(31, 17))
+    assert plan_of(large, 1, 128, 128).shares == kind.shares_large
+    assert plan_of(large, 1, 64, 128).shares == kind.shares_likeliest  # no ladder
+    assert plan_of(setting(preset="fast"), 1, 128, 128).shares == kind.shares_likeliest
+
+
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")]
 )

@@ -443,6 +443,9 @@ class Kind:
         known truth (docs/explanation/research.md).
     shares_likeliest : (float, float, float)
         The same where the kernel is the likeliest one, which fits the image better than any other.
+    shares_large : (float, float, float)
+        The same for a large one, of which more is left in the image: there both images differ by as much as
+        the one that is told errs.
     """
 
     noise: Noise
@@ -454,6 +457,7 @@ class Kind:
     weight_alone: float | None = None
     shares: tuple[float, float, float] = (0.5, 0.3, 1.0)
     shares_likeliest: tuple[float, float, float] = (0.35, 0.09, 1.7)
+    shares_large: tuple[float, float, float] = (0.35, 0.5, 1.7)
 
 
 KINDS: dict[str, Kind] = {

@@ -126,7 +126,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         centre_weight=preset.centre_weight,
         ridge=preset.ridge,
         sparse=Sparse(*KINDS[options.kind].sparse),
-        shares=KINDS[options.kind].shares_likeliest if climb > 0 else KINDS[options.kind].shares,
+        shares=_shares(setting, climb > 0, (height, width)),
         hold_kernel=setting.kernel is not None and (options.kernel_fixed or options.family_used != "free"),
         image_rate=preset.image_rate,
         kernel_rate=preset.kernel_rate,
@@ -161,6 +161,14 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         last_climb=0,
         polish=polish_steps(options),
     )
+
+
+def _shares(setting: Setting, likeliest: bool, shape: tuple[int, int]) -> tuple[float, float, float]:
+    """How much each variance counts with a kernel of this size, the likeliest one or not."""
+    kind = KINDS[setting.options.kind]
+    if not likeliest:
+        return kind.shares
+    return kind.shares_large if pace.begins_small(setting.kernel_size, shape) else kind.shares_likeliest
 
 
 def polish_steps(options: Options) -> int:
