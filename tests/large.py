@@ -46,6 +46,16 @@ def settings_of(kernel_size, **keywords):
     return Setting(options, torch.device("cpu"), "off", (kernel_size,) * 2, "given", None)
 
 
+def bow(width):
+    """Bend a stroke of this share of its full width, in 21 px."""
+    along = np.linspace(-1, 1, 400)
+    rows, columns = (np.round(width * part).astype(int) for part in (8 * along, 5 * np.cos(2.5 * along)))
+    line = np.zeros((21, 21))
+    np.add.at(line, (rows + 10, columns + 9), 1.0)
+    kernel = gaussian_filter(line, 0.6, mode="constant")
+    return (kernel / kernel.sum()).astype(np.float32)
+
+
 def discs():
     """Sharp discs, the same blurred by a large kernel, and the kernel."""
     kernel = motion(29, 23)

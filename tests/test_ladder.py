@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -13,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.signal import fftconvolve
 from skimage import data
 
-from large import discs, ended, hook, leaves, settings_of
+from large import bow, discs, ended, hook, leaves, settings_of
 from napari_vdip import Options, arrays, coarse, ladder, pace, smaller, solve
 from napari_vdip.metrics import closeness, kernel_similarity
 
@@ -127,8 +128,8 @@ class TestTelling:
 class TestSteepness:
     def test_goes_with_contrast_unless_that_is_one_of_large_even_parts(self):
         rng = np.random.default_rng(0)
-        plane = gaussian_filter(leaves((150, 160), rng), 2.0)
-        halves = np.where(np.arange(160) < 80, 0.0, 10.0) + plane  # ten times the contrast, no more edges
+        plane = gaussian_filter(rng.normal(0, 1, (150, 160)), 2.5)
+        halves = np.where(np.arange(160) < 80, 0.0, 10.0) + plane  # much contrast, no more edges
         steep, even = (
             ladder.steepness(arrays.frame(image, None, False, False), ladder.LARGE)
             for image in (plane, gaussian_filter(halves, 2.0))
@@ -209,12 +210,14 @@ class TestClimbs:
         assert np.array_equal(told.telling, ladder.telling(frame, (29, 29)))
         assert np.array_equal(told.beginning, kernel)
         assert float(told.doubt) == pytest.approx(ladder.LARGE.further[-1][0])
+        assert float(told.gentlest) == pytest.approx(0.7 * ladder.steepness(frame, ladder.LARGE))
         assert float(told.steepest) == ladder.STEEPEST
         apart = solve._started(frame, setting, 0).program.search
         assert apart.glass.max() < told.glass.max()
         assert float(apart.telling.min()) == 1.0
         assert float(apart.beginning.sum()) == 0.0
         assert math.isinf(float(apart.doubt))
+        assert float(apart.gentlest) == 0.0
 
     @pytest.mark.usefixtures("small_fit", "short")
     def test_its_image_is_shown_while_the_networks_begin(self):
@@ -240,7 +243,7 @@ class TestClimbs:
         usual = solve._started(frame, setting, 0).program
         assert np.array_equal(program.search.beginning, small)
         assert torch.equal(program.kernel, usual.kernel)
-        for name in ("telling", "steepest", "glass", "doubt"):
+        for name in ("telling", "gentlest", "steepest", "glass", "doubt"):
             assert torch.equal(getattr(program.search, name), getattr(usual.search, name))
 
     @pytest.mark.usefixtures("small_fit", "short")
@@ -276,16 +279,33 @@ class TestClimbs:
         _, image, _ = discs()
         kernels = ladder.beginnings((11, 11), 14, 0)
         small = coarse.reduced(arrays.frame(image, None, False, False), (48, 48))
-        rung = ladder._Rung(small, kernels, ladder.LARGE, 0.1, torch.device("cpu"))
-        list(rung.step())
+        rung = ladder._Rung(small, kernels, ladder.SMALL, 0.1, torch.device("cpu"))
+        list(rung.step(0.1))
         before = [(rung.energy(climb), rung.kernel(climb)) for climb in range(14)]
         before.sort(key=lambda one: one[0])
-        rung.keep(4)
+        assert list(rung.keep(4)) == []
         after = [(rung.energy(climb), rung.kernel(climb)) for climb in range(4)]
         assert [energy for energy, _ in after] == [energy for energy, _ in before[:4]]
         assert all(np.array_equal(one[1], other[1]) for one, other in zip(before, after, strict=False))
-        list(rung.step())
+        list(rung.step(0.1))
         assert all(rung.energy(climb) <= after[climb][0] for climb in range(4))
+
+    @pytest.mark.parametrize(("judged", "width"), [(1.0, 0.5), (3.0, 1.0)])
+    def test_they_are_compared_with_a_scale_of_their_own(self, judged, width):
+        """What is left of the blur seems sharp with a small scale, and no blur the likelier."""
+        widths = (0.5, 0.7, 0.85, 1.0)
+        kernels = [bow(size) for size in widths]
+        sharp = data.chelsea().mean(-1)[60:240, 120:320]
+        image = fftconvolve(sharp, kernels[-1], "valid")
+        frame = arrays.frame(image + np.random.default_rng(0).normal(0, 1, image.shape), None, False, False)
+        terms = dataclasses.replace(ladder.LARGE, scale=0.5, within=(0.0, math.inf), judged=judged)
+        rung = ladder._Rung(frame, kernels, terms, 0.035, torch.device("cpu"))
+        (end,) = rung.ends(1)
+        assert kernel_similarity(end, bow(width)) > 0.97
+        if judged > 1.0:
+            assert list(rung.keep(1)) == [0.0]
+            list(rung.step(0.035))
+            assert kernel_similarity(rung.kernel(0), bow(width)) > 0.95
 
     def test_those_of_one_group_climb_as_on_their_own(self, monkeypatch):
         _, image, _ = discs()
@@ -296,7 +316,7 @@ class TestClimbs:
             rung = ladder._Rung(
                 small, ladder.beginnings((11, 11), 14, 0)[:5], ladder.LARGE, 0.1, torch.device("cpu")
             )
-            shares = [list(rung.step()) for _ in range(2)]
+            shares = [list(rung.step(0.1)) for _ in range(2)]
             ends.append(np.stack([rung.kernel(climb) for climb in range(5)]))
             groups = math.ceil(5 / group)
             for parts, share in zip((2 * groups, groups), shares, strict=True):  # the images first

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +42,10 @@ _ALIKE = 0.93  # similarity of climbs of which one is enough
 _GROUP = 8
 _SETTLED = 4  # rounds for the image, before a rung and after it
 _SETTLING = 10  # steps of a fixed point, of which one is almost enough
-STEEPEST = 1.5  # scale of the prior after the ladder, in units of the contrast, at most
+# Scale of the prior in the search after the networks: at least this share of the ladder's, and at most so
+# much in units of the contrast.
+_AFTERWARDS = 0.7
+STEEPEST = 1.5
 
 
 Course = tuple[tuple[float, float], ...]
@@ -57,6 +61,8 @@ class Terms:
         Of the prior, in units of the contrast.
     within : (float, float)
         Bounds to it, in units of the scale that the blurred image asks for, see `steepness`.
+    judged : float
+        Times this scale climbs are compared: with that on which they climb, less blur seems the likelier.
     glass : float
         Std of the glass in px: what a sharp image has of its own is smaller in a smaller image.
     weighed : bool
@@ -68,6 +74,7 @@ class Terms:
 
     scale: float
     within: tuple[float, float]
+    judged: float
     glass: float
     weighed: bool
     first: Course
@@ -75,8 +82,9 @@ class Terms:
 
 
 LARGE = Terms(
-    scale=1.5,
+    scale=2.2,
     within=(6.5, 12.0),
+    judged=1.5,
     glass=0.4,
     weighed=True,
     first=((0.2, 0.3), (0.1, 0.2), (0.05, 0.2), (0.035, 0.3)),
@@ -85,6 +93,7 @@ LARGE = Terms(
 SMALL = Terms(
     scale=1.0,
     within=(0.0, 8.0),
+    judged=1.0,
     glass=0.55,
     weighed=False,
     first=((0.2, 0.28), (0.1, 0.28), (0.05, 0.22), (0.035, 0.22)),
@@ -160,11 +169,8 @@ def climb(
         errors = _errors(terms.first if far else terms.further, rung.steps)
         on = _Rung(coarse.reduced(frame, rung.shape), kernels, terms, errors[0], device)
         for step, count in enumerate(rung.climbs):
-            on.keep(count)
-            if step > 0 and errors[step] < errors[step - 1]:
-                on.believe(errors[step])
             so_far, then = _time(rung, step), _time(rung, step + 1)
-            for part in on.step():
+            for part in chain(on.keep(count), on.step(errors[step])):
                 best = on.likeliest()
                 yield Seen(
                     rung=number,
@@ -269,6 +275,11 @@ def steepness(frame: Frame, terms: Terms) -> float:
     return min(max(terms.scale, least), most)
 
 
+def gentlest(frame: Frame) -> float:
+    """Least scale for the search after the networks, in the same units: their kernel may want too little."""
+    return _AFTERWARDS * steepness(frame, LARGE)
+
+
 class _Rung:
     """The climbs at one size."""
 
@@ -292,6 +303,7 @@ class _Rung:
         self._climbs.scale.copy_(steepness(frame, terms) * self._contrast)
         self._climbs.rest(self._y)
         self._climbs.believe(error, 0)
+        self._error, self._judged = error, terms.judged
         self._settled = False
 
     def _settle(self, first: int, end: int) -> torch.Tensor:
@@ -304,18 +316,42 @@ class _Rung:
         count = self._climbs.kernel.size(0)
         return [(first, min(first + _GROUP, count)) for first in range(0, count, _GROUP)]
 
-    def keep(self, count: int) -> None:
-        """Let no more than so many go on: the likeliest."""
-        if count < self._climbs.kernel.size(0):
-            self._climbs.keep(self._climbs.energy.flatten().argsort()[:count])
+    def _judge(self) -> Iterator[torch.Tensor]:
+        """Find the energies by which climbs are compared, group by group; `_settle` undoes what it does."""
+        own = self._climbs.scale.clone()
+        for group in self._groups():
+            self._climbs.scale.copy_(self._judged * own)
+            energies = self._settle(*group)
+            self._climbs.scale.copy_(own)
+            yield energies
 
-    def believe(self, error: float) -> None:
-        """Leave no more than this share of the contrast unexplained from now on."""
-        self._climbs.centre()
-        self._climbs.believe(error, 0)
+    def keep(self, count: int) -> Iterator[float]:
+        """Let no more than so many go on, the likeliest; yields 0 after each group that is compared."""
+        import torch
 
-    def step(self) -> Iterator[float]:
-        """Go on, the images first; yields the share of the step that is done, after each group."""
+        if count >= self._climbs.kernel.size(0):
+            return
+        energies = self._climbs.energy.flatten()
+        if self._judged != 1.0:
+            judged: list[torch.Tensor] = []
+            for group in self._judge():
+                judged.append(group)
+                yield 0.0
+            energies, self._settled = torch.cat(judged), False
+        self._climbs.keep(energies.argsort()[:count])
+
+    def step(self, error: float) -> Iterator[float]:
+        """Go on, the images first; yields the share of the step that is done, after each group.
+
+        Parameters
+        ----------
+        error : float
+            Share of the contrast that may be left unexplained.
+        """
+        if error < self._error:
+            self._climbs.centre()
+            self._climbs.believe(error, 0)
+            self._error = error
         climbing = self._groups()
         settling = [] if self._settled else climbing
         parts = len(settling) + len(climbing)
@@ -376,8 +412,7 @@ class _Rung:
 
         self._climbs.centre()
         kept: list[FloatArray] = []
-        energies = torch.cat([self._settle(*group) for group in self._groups()])
-        for climb in torch.argsort(energies).tolist():
+        for climb in torch.cat(list(self._judge())).argsort().tolist():
             kernel = without_specks(self._climbs.kernel[climb, 0]).cpu().numpy()
             if len(kept) < most and all(_similarity(kernel, other) < _ALIKE for other in kept):
                 kept.append(kernel)

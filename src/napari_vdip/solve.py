@@ -279,6 +279,7 @@ def _after_ladder(program: Any, frame: arrays.Frame, kernel: FloatArray) -> None
     if max(size) <= pace.LARGEST:
         return
     search.telling.copy_(torch.from_numpy(ladder.telling(frame, size)))
+    search.gentlest.fill_(ladder.gentlest(frame))
     search.steepest.fill_(ladder.STEEPEST)
     search.doubt.fill_(ladder.LARGE.further[-1][0])
     search.glass.copy_(gaussian(ladder.LARGE.glass, REACH, search.glass))

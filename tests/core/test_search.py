@@ -73,6 +73,23 @@ def test_a_kernel_that_is_wrong_by_far_does_not_set_the_scale(scene) -> None:
     assert scales["unbounded"] > 1.5
 
 
+@pytest.mark.parametrize("most", [1.3, 0.8])
+def test_a_kernel_that_is_too_narrow_does_not_set_it_either(scene, most) -> None:
+    """What is left of the blur has gentle edges; the least scale counts, if it is above the greatest, too."""
+    y = scene[1]
+    narrow = torch.zeros((9, 11))
+    narrow[4, 5] = 1.0
+    found = search.KernelSearch([1, 102, 108], 9, 11, 16, 12, 0.7)
+    scales = []
+    for least in (0.0, 1.1):
+        found.gentlest.fill_(least)
+        found.steepest.fill_(most)
+        found.prepare(0, F.pad(y, [5, 5, 4, 4]), narrow, y, torch.ones_like(y), torch.tensor(9e-6), y.std())
+        scales.append(float(found.scale / y.std()))
+    assert scales[0] < 0.8
+    assert scales[1] == pytest.approx(1.1)
+
+
 def test_steps_go_down_in_energy(scene) -> None:
     y = scene[1]
     found = search.KernelSearch([1, 102, 108], 9, 11, 100, 80, 0.7)

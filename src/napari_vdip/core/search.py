@@ -108,8 +108,8 @@ class KernelSearch(Climbs):
         The fit's image.
     telling : Tensor, (H, W)
         Share of each pixel's weight that counts in the search; 1 unless it is written to.
-    steepest : Tensor, ()
-        Greatest scale of the prior, in units of the contrast.
+    gentlest, steepest : Tensor, ()
+        Least and greatest scale of the prior, in units of the contrast; the least one goes first.
     beginning : Tensor, (Kh, Kw)
         Where the last climb begins; 0: at a blob.
     doubt : Tensor, ()
@@ -119,6 +119,7 @@ class KernelSearch(Climbs):
     if TYPE_CHECKING:
         generated: Tensor
         telling: Tensor
+        gentlest: Tensor
         steepest: Tensor
         beginning: Tensor
         doubt: Tensor
@@ -157,6 +158,7 @@ class KernelSearch(Climbs):
         # A fit's kernel that is wrong by far asks for twice the scale of the right one, and with so large
         # a scale the search does not leave it.
         self.register_buffer("steepest", torch.tensor(1.3))
+        self.register_buffer("gentlest", torch.zeros([]))
         for name in ("fitted", "likeliest", "beginning"):
             self.register_buffer(name, torch.zeros([kernel_height, kernel_width]))
         self.register_buffer("doubt", torch.full([], math.inf))
@@ -215,8 +217,9 @@ class KernelSearch(Climbs):
         self.rest(y)
         for round_ in range(10):
             if round_ > 3:
-                scale = rescaled(self.latent[:1], self.slope_var[:1], self.scale)
-                self.scale.copy_(torch.minimum(scale, self.steepest * contrast))
+                asked = rescaled(self.latent[:1], self.slope_var[:1], self.scale)
+                asked = torch.minimum(asked, self.steepest * contrast)
+                self.scale.copy_(torch.maximum(asked, self.gentlest * contrast))
             self.settle(precision[:1], y, 0, 1, 1)
         self.settle(precision[1:], y, 1, 3, 3)
 
