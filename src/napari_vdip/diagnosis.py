@@ -120,7 +120,7 @@ def border(kernel: Floats, shape: tuple[int, int]) -> Finding | None:
     height, width = kernel.shape
     told = f"{mass:.0%} of the kernel lies on its border: the blur may be larger than {height} x {width} px"
     larger = max(int(1.4 * max(kernel.shape)) // 2 * 2 + 1, max(kernel.shape) + 4)
-    return _too_small("border", told, larger, shape)
+    return Finding("border", *_with_larger(told, larger, shape))
 
 
 def cut(kernel: Floats, shape: tuple[int, int], lost: float, holding: int) -> Finding | None:
@@ -128,20 +128,18 @@ def cut(kernel: Floats, shape: tuple[int, int], lost: float, holding: int) -> Fi
     if lost <= LOST:
         return None
     height, width = kernel.shape
-    return _too_small(
-        "cut",
+    told = (
         f"{lost:.0%} of the kernel lies outside of {height} x {width} px with its centre of mass in their "
-        "middle: the image is that of the whole kernel, the kernel shown lacks it",
-        holding,
-        shape,
+        "middle: the image is that of the whole kernel, the kernel shown lacks it"
     )
+    return Finding("cut", *_with_larger(told, holding, shape))
 
 
-def _too_small(code: str, told: str, larger: int, shape: tuple[int, int]) -> Finding:
-    """Advise a larger window, where the image has room for it."""
+def _with_larger(told: str, larger: int, shape: tuple[int, int]) -> tuple[str, dict[str, Any]]:
+    """Advise a larger window, where the image has room for it: sentence and remedy."""
     if larger > min(shape):
-        return Finding(code, f"{told}; deblur a larger part of the image", {})
-    return Finding(code, f"{told}; try kernel_size={larger}", {"kernel_size": larger})
+        return f"{told}; deblur a larger part of the image", {}
+    return f"{told}; try kernel_size={larger}", {"kernel_size": larger}
 
 
 def _on_border(kernel: Floats) -> float:
