@@ -129,8 +129,8 @@ def cut(kernel: Floats, shape: tuple[int, int], lost: float, holding: int) -> Fi
         return None
     height, width = kernel.shape
     told = (
-        f"{lost:.0%} of the kernel lies outside of {height} x {width} px with its centre of mass in their "
-        "middle: the image is that of the whole kernel, the kernel shown lacks it"
+        f"with its centre in the middle, {lost:.0%} of the kernel lies beyond its {height} x {width} px: "
+        "the image is made with all of it, but the kernel shown lacks it"
     )
     return Finding("cut", *_with_larger(told, holding, shape))
 
