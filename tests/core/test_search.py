@@ -126,6 +126,24 @@ def test_the_likeliest_of_three_is_taken(scene) -> None:
     assert kept > 0.95
 
 
+@pytest.mark.parametrize(
+    ("energies", "taken"),
+    [((0.0, -9.0, -9.1), 2), ((0.0, -9.1, -9.0), 1), ((0.0, -0.1, -0.2), 0), ((0.0, 5.0, 9.0), 0)],
+    ids=["by a little", "the other by a little", "than the first by too little", "the first"],
+)
+def test_only_the_first_climb_has_to_be_clearly_beaten(scene, energies, taken, monkeypatch) -> None:
+    """On the bridge of Lai et al. the likeliest end was left, as one before it was not clearly worse."""
+    y = scene[1]
+    found = search.KernelSearch([1, 102, 108], 9, 11, 10, 2, 0.7)
+    found.fitted.copy_(stroke())
+    ends = torch.stack([stroke(), stroke().flip(0), climbs.widened(stroke(), 1.0)])
+    found.kernel.copy_(ends[:, None])
+    told = torch.tensor(energies).view(3, 1, 1, 1) * found.clearly * found.latent[0].numel()
+    monkeypatch.setattr(found, "settle", lambda *_: told)
+    found.take(torch.ones_like(y)[None], y)
+    torch.testing.assert_close(found.likeliest, ends[taken])
+
+
 def test_the_radius_of_a_kernel_is_that_of_its_light() -> None:
     wide = climbs.gaussian(2.0, 9, torch.zeros([]))
     assert float(search.rms_radius(wide)) == pytest.approx(2.0 * math.sqrt(2.0), rel=0.01)

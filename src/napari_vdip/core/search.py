@@ -224,13 +224,12 @@ class KernelSearch(Climbs):
         self.settle(precision[1:], y, 1, 3, 3)
 
     def take(self, precision: Tensor, y: Tensor) -> None:
-        """Keep the likeliest end, of a later climb if clearly so; go on from it without its specks."""
+        """Keep the likeliest end, a later one only if it clearly is; go on from it without its specks."""
         energies = self.settle(precision, y, 0, 3, 3)  # as far with each, whatever its last steps were
-        likeliest, least = self.kernel[0, 0], energies[0]
-        for climb in range(1, 3):
-            better = energies[climb] < least - self.clearly * self.latent[0].numel()
-            likeliest = torch.where(better[0], self.kernel[climb, 0], likeliest)
-            least = torch.where(better, energies[climb], least)
+        later = energies[1:].flatten()
+        best = 1 + later.argmin()
+        better = later.min() < energies[0].flatten()[0] - self.clearly * self.latent[0].numel()
+        likeliest = torch.where(better, self.kernel.index_select(0, best.view(1))[0, 0], self.kernel[0, 0])
         self.trusted.copy_(self.wide_enough(likeliest))
         likeliest = torch.where(self.trusted > 0.0, likeliest, self.fitted)
         self.likeliest.copy_(likeliest)
