@@ -6,6 +6,9 @@ import json
 import os
 import re
 import shlex
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from typing import ClassVar
@@ -153,6 +156,27 @@ class TestBeforeRun:
         widget = open_dock()
         assert "Looking for the device" in widget.outlook.text()
         told(widget, qtbot, "1.0 GiB of memory free")
+
+    def test_what_a_run_needs_is_loaded_before_run_is_pressed(self):
+        code = """
+            import sys, time
+            import napari
+            import numpy as np
+            from qtpy.QtWidgets import QApplication
+            viewer = napari.Viewer(show=False)
+            viewer.add_image(np.ones((40, 48)))
+            viewer.window.add_plugin_dock_widget("napari-vdip", "Blind deconvolution (VDIP)")
+            begun = "napari_vdip.solve" in sys.modules
+            end = time.monotonic() + 60
+            while "napari_vdip.solve" not in sys.modules and time.monotonic() < end:
+                QApplication.processEvents()
+                time.sleep(0.01)
+            print(begun, "napari_vdip.solve" in sys.modules)
+            """
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+        )
+        assert done.stdout.strip() == "False True", done.stderr
 
     def test_the_dock_may_be_closed_while_the_device_is_looked_up(
         self, viewer, open_dock, qtbot, monkeypatch

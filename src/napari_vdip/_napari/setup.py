@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, PushButton, SpinBox
@@ -23,7 +24,7 @@ from napari_vdip.layout import with_mode
 from napari_vdip.options import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     import napari
     from magicgui.widgets.bases import ValueWidget
@@ -221,7 +222,7 @@ class Setup:
         _wait_at_exit()
         asked = (self._options[name].value for name in ("device", "compile"))
         worker = create_worker(_look, *asked, _start_thread=False)
-        worker.returned.connect(self._found)
+        worker.yielded.connect(self._found)
         worker.start()
 
     def learn(self, result: Result) -> None:
@@ -274,12 +275,13 @@ class Setup:
             self._options[name].value = value
 
 
-def _look(name: str, compile: str) -> Device | str:
-    """Find a device, or say why not."""
+def _look(name: str, compile: str) -> Generator[Device | str, None, None]:
+    """Find a device, or say why not; then load what a run needs, for which the first one would wait."""
     try:
-        return find(name, compile)
+        yield find(name, compile)
     except (VdipError, RuntimeError) as error:  # torch's own errors, a driver's among them, are RuntimeErrors
-        return str(error)
+        yield str(error)
+    importlib.import_module("napari_vdip.stack")
 
 
 @functools.cache
