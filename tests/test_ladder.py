@@ -150,6 +150,23 @@ class TestSteepness:
         assert masked == pytest.approx(one, rel=0.1)
 
 
+class TestGrey:
+    def test_the_mean_of_colours_where_none_is_lost(self):
+        rng = np.random.default_rng(1)
+        rgb = rng.random((20, 30, 4))
+        rgb[5, 6, 1] = np.nan
+        frame = arrays.frame(rgb, None, True, False)
+        grey = frame.grey()
+        assert grey.y.shape == grey.weight.shape == (1, 20, 30)
+        assert np.allclose(grey.y[0], frame.y.mean(0))
+        assert np.argwhere(grey.weight == 0).tolist() == [[0, 5, 6]]
+        assert grey.alpha is None
+
+    def test_one_channel_is_grey(self):
+        frame = arrays.frame(np.eye(20), None, False, False)
+        assert frame.grey() is frame
+
+
 class TestReducing:
     def test_place_noise_and_mask(self):
         rng = np.random.default_rng(1)
@@ -188,6 +205,10 @@ class TestClimbs:
         assert seconds == sorted(seconds)
         for progress in seen:
             result = progress.result
+            red, green, blue = np.moveaxis(result.image[..., :3], -1, 0)
+            if progress.stage.startswith("kernel, size"):  # in grey, shown in its colours
+                assert np.allclose(red, green, atol=1e-3)
+                assert np.corrcoef((red - blue).ravel(), image.ravel())[0, 1] > 0.99
             assert result.image.shape == rgb.shape
             assert np.isfinite(result.image).all()
             assert np.isfinite(result.history.objective).all()
@@ -199,6 +220,20 @@ class TestClimbs:
         assert "is looked for" in first.report["uncertainty"]
         assert first.report["steps"] == seen[0].step == 1
         assert len(first.history.steps) == 0  # it is at work on it
+
+    @pytest.mark.usefixtures("short")
+    def test_colours_are_looked_at_in_grey(self):
+        grey = arrays.frame(discs()[1], None, False, False)
+        shares = np.array([1.25, 1.0, 0.75], dtype=np.float32)[:, None, None]
+        colours = dataclasses.replace(grey, y=shares * grey.y, weight=np.repeat(grey.weight, 3, 0))
+        seen, told = (
+            list(itertools.islice(ladder.climb(frame, (29, 29), torch.device("cpu"), 0), 9))
+            for frame in (colours, grey)
+        )
+        assert seen[-1].image.shape == told[-1].image.shape
+        assert seen[-1].energy == pytest.approx(told[-1].energy, rel=1e-3)
+        assert kernel_similarity(seen[-1].kernel, told[-1].kernel) > 0.999
+        assert ladder.gentlest(colours) == pytest.approx(ladder.gentlest(grey), rel=1e-3)
 
     @pytest.mark.usefixtures("short")
     def test_the_search_goes_on_as_the_ladder_did(self):

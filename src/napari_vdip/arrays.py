@@ -6,7 +6,7 @@ Data types, intensity scale, NaN and masks are dealt with here and nowhere else.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,6 +58,13 @@ class Frame:
     alpha: npt.NDArray[Any] | None
     floor: float | None = None
     defects: Defects = field(default_factory=lambda: Defects(np.zeros((0, 0), dtype=bool)))
+
+    def grey(self) -> Frame:
+        """Mean of the colours, (1, H, W), trusted as the least of them: their noise may be the same."""
+        if len(self.y) == 1:
+            return self
+        y, weight = self.y.mean(0, keepdims=True), self.weight.min(0, keepdims=True)
+        return replace(self, y=y, weight=weight, alpha=None)
 
     def image(self, values: FloatArray) -> FloatArray:
         """Intensities (H, W) or (H, W, 3|4) in the input's units from (c, H, W) in [0, 1]."""

@@ -111,7 +111,7 @@ class Seen:
         Of all rungs.
     share : float
         Of the work that is done, parts of a step included.
-    image, std : ndarray, (c, h, w)
+    image, std : ndarray, (1, h, w)
         Of the likeliest climb, at the size of the rung.
     kernel : ndarray, (Kh, Kw)
         Its kernel at the size of the whole.
@@ -139,7 +139,7 @@ def climb(
     Parameters
     ----------
     frame : Frame
-        The whole image.
+        The whole image; of colours their mean is looked at.
     kernel_size : (int, int)
     device : torch.device
     seed : int
@@ -155,7 +155,7 @@ def climb(
     ndarray, (Kh, Kw)
         The likeliest kernel; sums to 1.
     """
-    shape = (frame.y.shape[1], frame.y.shape[2])
+    frame, shape = frame.grey(), (frame.y.shape[1], frame.y.shape[2])
     ladder = pace.rungs(kernel_size, shape)
     terms = LARGE if max(kernel_size) > pace.LARGEST else SMALL
     steps, work = sum(rung.steps for rung in ladder), sum(_time(rung, rung.steps) for rung in ladder)
@@ -277,7 +277,7 @@ def steepness(frame: Frame, terms: Terms) -> float:
 
 def gentlest(frame: Frame) -> float:
     """Least scale for the search after the networks, in the same units: their kernel may want too little."""
-    return _AFTERWARDS * steepness(frame, LARGE)
+    return _AFTERWARDS * steepness(frame.grey(), LARGE)
 
 
 class _Rung:
@@ -377,11 +377,11 @@ class _Rung:
         return kernel
 
     def image(self, climb: int) -> FloatArray:
-        """Image of a climb, (c, h, w)."""
+        """Image of a climb, (1, h, w)."""
         return self._inner(self._climbs.image(climb))
 
     def std(self, climb: int) -> FloatArray:
-        """Std of its pixels, (c, h, w), from that of their differences."""
+        """Std of its pixels, (1, h, w), from that of their differences."""
         from napari_vdip.core.climbs import REACH
 
         inner = self._climbs.slope_var[climb, :, REACH:-REACH, REACH:-REACH]

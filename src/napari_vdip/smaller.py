@@ -54,6 +54,7 @@ def _from_ladder(frame: Frame, setting: Setting, seed: int) -> Generator[Progres
     climbs = ladder.climb(frame, setting.kernel_size, setting.device, seed)
     course: list[tuple[float, float, float, float]] = []  # energy, misfit, kernel's change, time
     before = np.full(setting.kernel_size, 1.0 / math.prod(setting.kernel_size), dtype=np.float32)
+    differences = frame.y - frame.grey().y  # of colours, which the climbs do not look at
     first: tuple[float, float] | None = None  # share and time of what is done first
     begun, shown, progress = time.perf_counter(), 0.0, None
     while True:
@@ -83,9 +84,7 @@ def _from_ladder(frame: Frame, setting: Setting, seed: int) -> Generator[Progres
             kernel_change=columns[2].astype(np.float32),
             seconds=columns[3],
         )
-        image, std = (
-            np.stack([coarse.enlarged(plane, shape) for plane in planes]) for planes in (seen.image, seen.std)
-        )
+        image, std = (coarse.enlarged(planes[0], shape) for planes in (seen.image, seen.std))
         progress = Progress(
             stage=(
                 "kernel in a smaller image"
@@ -99,8 +98,8 @@ def _from_ladder(frame: Frame, setting: Setting, seed: int) -> Generator[Progres
             seconds=seconds,
             seconds_left=since / share * (1.0 - seen.share + own / work) if share > 0.0 else math.nan,
             result=Result(
-                frame.image(image),
-                frame.uncertainty(std),
+                frame.image(differences + image),
+                frame.uncertainty(np.broadcast_to(std, frame.y.shape)),
                 centred(seen.kernel).kernel,
                 history,
                 report_of(frame, setting, seed, seconds, (step, seen.steps + own), SMALLER),

@@ -166,6 +166,27 @@ def test_adam_and_the_published_rates():
     torch.testing.assert_close(program.kernel_theta, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_the_search_looks_at_colours_in_grey_and_shows_them_in_colour():
+    program = run(POLISH._replace(climb=4, last_climb=2, polish=2, image_channels=3), 9)
+    assert program.stage() == 7
+    assert program.search.latent.size(1) == 1
+    torch.testing.assert_close(program.grey[0], program.y.mean(0))
+    assert program.grey_contrast < program.contrast  # random colours even each other out
+    shown, networks = program.mean, program.search.generated
+    torch.testing.assert_close(shown.mean(0), program.search.image(0)[0])
+    torch.testing.assert_close(shown - shown.mean(0), networks - networks.mean(0))
+    assert not torch.equal(shown[0], shown[1])
+
+
+def test_what_one_colour_has_lost_tells_the_search_nothing():
+    program = started(POLISH._replace(image_channels=3))
+    weight = program.weight.clone()
+    weight[1, 3, 4] = 0.0
+    program.start(program.y.clone(), weight, program.noise_var, program.prior_kernel, program.seed)
+    assert program.grey_weight[0, 3, 4] == 0.0
+    assert torch.count_nonzero(program.grey_weight == 0.0) == 1
+
+
 def test_a_step_with_nan_in_its_gradient_is_skipped():
     program = run(steps=4)
     before = {name: value.clone() for name, value in program.state_dict().items()}

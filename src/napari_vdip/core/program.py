@@ -85,6 +85,14 @@ class Plan(NamedTuple):
     glass: float = 0.7  # std in px of the blur that sharp images of this kind have of their own
 
 
+def contrast_of(y: Tensor, weight: Tensor) -> Tensor:
+    """Compute the standard deviation of the pixels (c, H, W) that take part, ()."""
+    seen = (weight > 0).to(y.dtype)
+    mean = (y * seen).sum() / seen.sum()
+    contrast: Tensor = (((y - mean) * seen).square().sum() / seen.sum()).sqrt()
+    return contrast
+
+
 class Program(nn.Module):
     """State and loop of one fit.
 
@@ -107,6 +115,9 @@ class Program(nn.Module):
         y_mean: Tensor
         y_var: Tensor
         weight: Tensor
+        grey: Tensor
+        grey_weight: Tensor
+        grey_contrast: Tensor
         support: Tensor
         noise_var: Tensor
         prior_kernel: Tensor
@@ -187,6 +198,9 @@ class Program(nn.Module):
         self._zeros("y_mean", [c, rows, columns])
         self._zeros("y_var", [c, rows, columns])
         self._zeros("weight", [c, rows, columns])
+        self._zeros("grey", [1, rows, columns])  # colours share a kernel, which it tells as well as they do
+        self._zeros("grey_weight", [1, rows, columns])
+        self._zeros("grey_contrast", [])
         self._zeros("support", canvas)
         self._zeros("noise_var", [])
         self._zeros("contrast", [])
@@ -233,9 +247,10 @@ class Program(nn.Module):
         self.y.copy_(y)
         self.weight.copy_(weight)
         self.noise_var.copy_(noise_var)
-        seen_part = (weight > 0).to(y.dtype)
-        seen_mean = (y * seen_part).sum() / seen_part.sum()
-        self.contrast.copy_((((y - seen_mean) * seen_part).square().sum() / seen_part.sum()).sqrt())
+        self.contrast.copy_(contrast_of(y, weight))
+        self.grey.copy_(y.mean(0, keepdim=True))
+        self.grey_weight.copy_(weight.amin(0, keepdim=True))
+        self.grey_contrast.copy_(contrast_of(self.grey, self.grey_weight))
         self.prior_kernel.copy_(kernel)
         self.logits.copy_((kernel + 1e-3 / kernel.numel()).log())
         self.seed.copy_(seed)
@@ -319,10 +334,10 @@ class Program(nn.Module):
                     self.done - self.fitted,
                     self.mean,
                     self.kernel,
-                    self.y,
-                    self.weight * self.search.telling,
+                    self.grey,
+                    self.grey_weight * self.search.telling,
                     self.noise_var,
-                    self.contrast,
+                    self.grey_contrast,
                 )
         if self.done == self.steps - self.polish:
             if self.search.steps > 0:
@@ -483,12 +498,16 @@ class Program(nn.Module):
         self.note(before)
 
     def search_step(self, climbs: int) -> None:
-        """Go a step towards the kernel of greatest evidence, and show the first climb's image."""
+        """Go a step towards the kernel of greatest evidence, and show the first climb's image.
+
+        What colours differ by is the networks'.
+        """
         before = self.kernel.clone()
-        weight = self.weight * self.search.telling
-        self.search.step(self.y, weight, self.noise_var, self.contrast, 0, climbs)
+        weight = self.grey_weight * self.search.telling
+        self.search.step(self.grey, weight, self.noise_var, self.grey_contrast, 0, climbs)
         self.kernel.copy_(self.search.kernel[0, 0])
-        self.mean.copy_(self.search.image(0))
+        networks = self.search.generated
+        self.mean.copy_(networks - networks.mean(0, keepdim=True) + self.search.image(0))
         self.note(before)
 
     def note(self, before: Tensor) -> None:

@@ -84,13 +84,14 @@ class KernelSearch(Climbs):
     is spared it, see `doubt`. A climb into a wrong valley costs time only, and where the likeliest kernel is
     next to no blur, the fit's kernel stays. They go up side by side, which takes less time than one after the
     other.
+    They look at the image in grey: three colours that share a kernel would take three times as long.
     The last part is for the kernel that is taken: its specks are noise that it has more freedom to
     follow than data to follow it by; without them, and with nothing outside of what is left, it climbs on.
 
     Parameters
     ----------
     canvas : list of int
-        Shape of the canvas, (c, h, w).
+        Shape of the fit's canvas, (c, h, w).
     kernel_height, kernel_width : int
     climbing, last : int
         Steps of the three climbs and of the last part; 0 and 0: there is no search.
@@ -136,7 +137,7 @@ class KernelSearch(Climbs):
         last: int,
         glass: float,
     ) -> None:
-        super().__init__(3, canvas, kernel_height, kernel_width, glass, climbing + last > 0)
+        super().__init__(3, [1, *canvas[1:]], kernel_height, kernel_width, glass, climbing + last > 0)
         self.climbing: int = climbing
         self.steps: int = climbing + last
         # Nats a pixel by which a later climb has to be better: none is at rest when its steps are done.
@@ -182,7 +183,7 @@ class KernelSearch(Climbs):
             From 0; `steps`: all are done.
         image, kernel : Tensor, (c, h, w), (Kh, Kw)
             By the fit.
-        y, weight : Tensor, (c, H, W)
+        y, weight : Tensor, (1, H, W)
         noise_var, contrast : Tensor, ()
         """
         if step == 0:
