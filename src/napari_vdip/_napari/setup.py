@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, PushButton, SpinBox
@@ -281,7 +280,7 @@ def _look(name: str, compile: str) -> Generator[Device | str, None, None]:
         yield find(name, compile)
     except (VdipError, RuntimeError) as error:  # torch's own errors, a driver's among them, are RuntimeErrors
         yield str(error)
-    importlib.import_module("napari_vdip.stack")
+    from napari_vdip import stack  # noqa: F401 - to be loaded is all that it is for
 
 
 @functools.cache
