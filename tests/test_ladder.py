@@ -162,6 +162,15 @@ class TestGrey:
         assert np.argwhere(grey.weight == 0).tolist() == [[0, 5, 6]]
         assert grey.alpha is None
 
+    def test_the_colour_of_most_pixels_where_another_has_lost_more_than_half(self):
+        rgb = np.random.default_rng(1).random((20, 30, 3))
+        rgb[:11, :, 0] = np.nan
+        rgb[5, 6, 1] = np.nan
+        frame = arrays.frame(rgb, None, True, False)
+        grey = frame.grey()
+        assert np.array_equal(grey.y[0], frame.y[2])
+        assert grey.weight.all()
+
     def test_one_channel_is_grey(self):
         frame = arrays.frame(np.eye(20), None, False, False)
         assert frame.grey() is frame

@@ -60,11 +60,17 @@ class Frame:
     defects: Defects = field(default_factory=lambda: Defects(np.zeros((0, 0), dtype=bool)))
 
     def grey(self) -> Frame:
-        """Mean of the colours, (1, H, W), trusted as the least of them: their noise may be the same."""
+        """Mean of the colours, (1, H, W), or the one of most pixels, see `core.grey`."""
+        import torch
+
+        from napari_vdip.core import grey
+
         if len(self.y) == 1:
             return self
-        y, weight = self.y.mean(0, keepdims=True), self.weight.min(0, keepdims=True)
-        return replace(self, y=y, weight=weight, alpha=None)
+        y, weight = torch.from_numpy(self.y), torch.from_numpy(self.weight)
+        shares = grey.colour_shares(weight)
+        mean, least = grey.grey(y, shares).numpy(), grey.grey_weight(weight, shares).numpy()
+        return replace(self, y=mean, weight=least, alpha=None)
 
     def image(self, values: FloatArray) -> FloatArray:
         """Intensities (H, W) or (H, W, 3|4) in the input's units from (c, H, W) in [0, 1]."""

@@ -187,6 +187,17 @@ def test_what_one_colour_has_lost_tells_the_search_nothing():
     assert torch.count_nonzero(program.grey_weight == 0.0) == 1
 
 
+def test_a_colour_that_has_lost_too_much_does_not_count_in_grey():
+    program = started(POLISH._replace(image_channels=3, climb=4, last_climb=2, polish=2))
+    weight = program.weight.clone()
+    weight[1], weight[2, 0, 0] = 0.0, 0.0
+    program.start(program.y.clone(), weight, program.noise_var, program.prior_kernel, program.seed)
+    assert torch.equal(program.grey[0], program.y[0])
+    assert torch.equal(program.grey_weight[0], weight[0])
+    program.run(12)
+    assert torch.isfinite(program.mean).all()
+
+
 def test_a_step_with_nan_in_its_gradient_is_skipped():
     program = run(steps=4)
     before = {name: value.clone() for name, value in program.state_dict().items()}

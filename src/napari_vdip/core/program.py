@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from napari_vdip.core.blur import blur, crop
 from napari_vdip.core.generators import ImageGenerator, KernelGenerator, draw, first_input
+from napari_vdip.core.grey import colour_shares, grey, grey_weight
 from napari_vdip.core.objective import (
     centre_distance,
     correlation_gain,
@@ -115,6 +116,7 @@ class Program(nn.Module):
         y_mean: Tensor
         y_var: Tensor
         weight: Tensor
+        colour_shares: Tensor
         grey: Tensor
         grey_weight: Tensor
         grey_contrast: Tensor
@@ -198,7 +200,8 @@ class Program(nn.Module):
         self._zeros("y_mean", [c, rows, columns])
         self._zeros("y_var", [c, rows, columns])
         self._zeros("weight", [c, rows, columns])
-        self._zeros("grey", [1, rows, columns])  # colours share a kernel, which it tells as well as they do
+        self._zeros("colour_shares", [c, 1, 1])
+        self._zeros("grey", [1, rows, columns])
         self._zeros("grey_weight", [1, rows, columns])
         self._zeros("grey_contrast", [])
         self._zeros("support", canvas)
@@ -248,8 +251,9 @@ class Program(nn.Module):
         self.weight.copy_(weight)
         self.noise_var.copy_(noise_var)
         self.contrast.copy_(contrast_of(y, weight))
-        self.grey.copy_(y.mean(0, keepdim=True))
-        self.grey_weight.copy_(weight.amin(0, keepdim=True))
+        self.colour_shares.copy_(colour_shares(weight))
+        self.grey.copy_(grey(y, self.colour_shares))
+        self.grey_weight.copy_(grey_weight(weight, self.colour_shares))
         self.grey_contrast.copy_(contrast_of(self.grey, self.grey_weight))
         self.prior_kernel.copy_(kernel)
         self.logits.copy_((kernel + 1e-3 / kernel.numel()).log())
@@ -507,7 +511,7 @@ class Program(nn.Module):
         self.search.step(self.grey, weight, self.noise_var, self.grey_contrast, 0, climbs)
         self.kernel.copy_(self.search.kernel[0, 0])
         networks = self.search.generated
-        self.mean.copy_(networks - networks.mean(0, keepdim=True) + self.search.image(0))
+        self.mean.copy_(networks - grey(networks, self.colour_shares) + self.search.image(0))
         self.note(before)
 
     def note(self, before: Tensor) -> None:
