@@ -13,7 +13,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from napari_vdip import pace, placement, solve
-from napari_vdip.errors import InvalidOption, OutOfMemory, VdipError
+from napari_vdip.errors import InvalidInput, InvalidOption, OutOfMemory, VdipError
 from napari_vdip.options import KINDS, PRESETS, Options
 from napari_vdip.placement import way_of
 from napari_vdip.plan import Setting, plan_of
@@ -104,6 +104,13 @@ def test_only_a_prior_can_polish():
     for method in ("std", "dip"):
         plan = plan_of(setting(preset="fast", method=method), 1, 64, 64)
         assert (plan.profile, plan.polish) == (PRESETS["fast"].iterations, 0)
+
+
+def test_a_colour_without_a_usable_pixel_is_refused():
+    rgb = np.random.default_rng(0).random((30, 40, 3))
+    rgb[..., 1] = np.nan
+    with pytest.raises(InvalidInput, match=r"colour 2 of 3 has no usable pixel.*channel_axis"):
+        next(solve.solve(rgb, None, setting(preset="fast", iterations=2, rgb=True), 0))
 
 
 def drained(steps):

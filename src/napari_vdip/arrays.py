@@ -124,7 +124,7 @@ def frame(
     Raises
     ------
     InvalidInput
-        If there are infinite values, no usable pixel, or a single value everywhere.
+        If there are infinite values, no usable pixel, a colour without one, or a single value everywhere.
     """
     check_dtype(plane.dtype)
     alpha = plane[..., 3] if rgb and plane.shape[-1] == 4 else None
@@ -148,7 +148,13 @@ def frame(
         marked = np.moveaxis(found.mask, -1, 0) if rgb else found.mask[None]
         keep &= ~marked
         values[marked] = np.nan
-        low, high = float(values[keep].min()), float(values[keep].max())
+    for number, kept in enumerate(keep, 1):
+        if not kept.any():
+            raise InvalidInput(
+                f"colour {number} of {len(keep)} has no usable pixel: all are NaN, masked or saturated; "
+                "leave it out, and give the others as channels (channel_axis) in place of colours (rgb)"
+            )
+    low, high = float(values[keep].min()), float(values[keep].max())
     offset, scale = _range(low, high, plane.dtype)
     # Rounded to 20 bits, so that the same image in other units is the same fit: the course of a
     # fit hangs on the last bit of its data.
