@@ -34,6 +34,7 @@ ROOMS = (
     "opencv",
     "estimate",
     "defects",
+    "compression",
     "arrays",
     "coarse",
     "ladder",

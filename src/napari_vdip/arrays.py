@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_vdip import estimate
+from napari_vdip import compression, estimate
 from napari_vdip.defects import Defects, find
 from napari_vdip.errors import InvalidInput
 from napari_vdip.opencv import cv2
@@ -48,6 +48,8 @@ class Frame:
         What the sharp image does not lie below, in units of `y`; None: nothing is known.
     defects : Defects
         What was found and left out.
+    compressed : Compression or None
+        How the image was compressed; its errors are in `noise_std`. None: no traces of that.
     """
 
     y: FloatArray
@@ -58,6 +60,12 @@ class Frame:
     alpha: npt.NDArray[Any] | None
     floor: float | None = None
     defects: Defects = field(default_factory=lambda: Defects(np.zeros((0, 0), dtype=bool)))
+    compressed: compression.Compression | None = None
+
+    @property
+    def sentences(self) -> list[str]:
+        """What a user is told of the image: what was left out, and how it was compressed."""
+        return [*self.defects.sentences, *([] if self.compressed is None else [self.compressed.sentence])]
 
     def grey(self) -> Frame:
         """Mean of the colours, (1, H, W), or the one of most pixels, see `core.grey`."""
@@ -161,16 +169,20 @@ def frame(
     values = np.round((values - offset) / scale * 2**20) / 2**20
     y = np.stack([_filled(v, k) for v, k in zip(values, keep, strict=True)])
     weight, floor = keep.astype(np.float32), None
+    compressed = compression.jpeg(plane, rgb)
+    rounding = 0.0 if compressed is None else compressed.noise_std / scale
     if poisson:
         counted = [_counted(v, k) for v, k in zip(y, keep, strict=True)]
         variance, light = (np.stack([part[i] for part in counted]) for i in (0, 1))
+        variance += rounding**2
         floor = min(part[2] for part in counted)
         noise = math.sqrt(float(variance[keep].mean()))
         doubt = np.sqrt(variance + (own_error * light) ** 2)
         weight *= np.minimum(noise / doubt, _MOST_WEIGHT).astype(np.float32)
     else:
-        noise = float(np.median([estimate.noise_std(v, k) for v, k in zip(y, keep, strict=True)]))
-    return Frame(y, weight, noise, scale, offset, alpha, floor, found)
+        read = float(np.median([estimate.noise_std(v, k) for v, k in zip(y, keep, strict=True)]))
+        noise = math.hypot(read, rounding)
+    return Frame(y, weight, noise, scale, offset, alpha, floor, found, compressed)
 
 
 def _range(low: float, high: float, dtype: np.dtype[Any]) -> tuple[float, float]:

@@ -93,7 +93,8 @@ def report_of(
         "seconds": round(seconds, 3),
         "stop_reason": stopped or "finished",
         "left_out": frame.defects.as_dict(),
-        "warnings": list(frame.defects.sentences),
+        "compression": None if frame.compressed is None else frame.compressed.as_dict(),
+        "warnings": frame.sentences,
         "findings": [],
     }
 
