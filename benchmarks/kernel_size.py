@@ -1,6 +1,6 @@
 """Measure `napari_vdip.estimate.kernel_size` and print the table of docs/explanation/kernel-size.md.
 
-Usage: ``python benchmarks/kernel_size.py [DATA] [--markdown]``. DATA is a folder with
+Usage: ``python benchmarks/kernel_size.py [DATA] [--jpeg QUALITY] [--markdown]``. DATA is a folder with
 ``levin_dev``, ``lai_dev`` and ``ddipp_poisson_sim`` (the last read with scipy); without it only
 the simulated cases run.
 """
@@ -17,6 +17,7 @@ import imageio.v3 as iio
 import numpy as np
 import skimage.data
 
+from napari_vdip.compression import rounding
 from napari_vdip.estimate import kernel_size
 
 if TYPE_CHECKING:
@@ -153,6 +154,14 @@ def _filaments(rng: np.random.Generator) -> Floats:
     return scene
 
 
+def compressed(image: Floats, quality: int) -> Floats:
+    """Return what JPEG leaves of an image of 8 bits; others are scaled to that."""
+    low, high = (0.0, 255.0) if 0 <= image.min() and image.max() <= 255 else (image.min(), image.max())
+    levels = np.rint(255 * (image - low) / (high - low)).astype(np.uint8)
+    file = iio.imwrite("<bytes>", levels, extension=".jpg", quality=quality)
+    return np.asarray(iio.imread(file, extension=".jpg"), dtype=float)
+
+
 def verdict(case: Case, size: int) -> str:
     """Judge a size: it should hold the size in use, and not exceed 1.6 times it plus 4 px."""
     if size < case.used:
@@ -164,14 +173,16 @@ def main() -> int:
     """Run all cases, print a line for each and the counts of each group."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="?", type=Path)
+    parser.add_argument("--jpeg", type=int, metavar="QUALITY", help="compress the images first")
     parser.add_argument("--markdown", action="store_true", help="print the tables of the documentation")
     arguments = parser.parse_args()
     counts: dict[str, dict[str, int]] = {}
     lines, slowest = [], 0.0
     cases = [measured(arguments.data)] if arguments.data else []
     for case in (case for source in (*cases, photographs(), micrographs()) for case in source):
+        image = compressed(case.image, arguments.jpeg) if arguments.jpeg else case.image
         start = time.perf_counter()
-        size = kernel_size(case.image).size[0]
+        size = kernel_size(image, rounding=rounding(image)).size[0]
         slowest = max(slowest, time.perf_counter() - start)
         judged = verdict(case, size)
         tally = counts.setdefault(case.group, {"in band": 0, "large": 0, "too small": 0})

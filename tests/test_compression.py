@@ -14,8 +14,11 @@ from PIL import Image
 from scipy.fft import dctn
 
 from napari_vdip import arrays, deblur
-from napari_vdip.compression import jpeg
-from napari_vdip.estimate import noise_std
+from napari_vdip.compression import jpeg, rounding
+from napari_vdip.estimate import kernel_size, noise_std
+from napari_vdip.layout import layout_of
+from napari_vdip.options import Options
+from napari_vdip.stack import setting_of
 
 DATA = Path(os.environ.get("NAPARI_VDIP_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -153,7 +156,6 @@ def test_its_errors_count_as_noise(camera):
     assert frame.noise_std * frame.scale == pytest.approx(
         np.hypot(noise_std(image), jpeg(image).noise_std), 1e-3
     )
-    assert frame.grey() is frame
 
 
 def test_its_errors_are_added_to_those_of_photons(camera):
@@ -161,6 +163,12 @@ def test_its_errors_are_added_to_those_of_photons(camera):
     frame = arrays.frame(image, None, rgb=False, poisson=True)
     variance = (frame.noise_std * frame.scale / frame.weight) ** 2
     assert variance.min() >= 0.99 * jpeg(image).noise_std ** 2
+
+
+def test_the_kernel_size_of_a_run_knows_of_it(camera):
+    image, _ = compressed(camera, 75)
+    told = setting_of(image, layout_of(image.shape, False, None), None, Options()).kernel_size_reason
+    assert told == kernel_size(image, rounding=rounding(image)).reason
 
 
 @pytest.mark.slow

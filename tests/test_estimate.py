@@ -13,7 +13,9 @@ import skimage.data
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
+from napari_vdip.compression import rounding
 from napari_vdip.estimate import LARGEST, SMALLEST, kernel_size, noise_std
 
 DATA = Path(os.environ.get("NAPARI_VDIP_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -79,6 +81,30 @@ def test_size_of_known_blurs(scene, kernel, true):
     image = blurred(scene, kernel)
     image += np.random.default_rng(0).normal(0, 2, image.shape)
     assert in_band(kernel_size(image).size, true)
+
+
+def shake(size, seed):
+    """Make the path of a shaken camera in a window of `size` px."""
+    path = np.cumsum(gaussian_filter1d(np.random.default_rng(seed).normal(size=(400, 2)), 12, axis=0), axis=0)
+    path -= path.min(0)
+    kernel = np.zeros((size, size))
+    np.add.at(kernel, tuple((path / path.max() * (size - 3) + 1).astype(int).T), 1.0)
+    kernel = gaussian_filter(kernel, 0.6)
+    return kernel / kernel.sum()
+
+
+@pytest.mark.parametrize("name", ["camera", "astronaut", "coffee"])
+@pytest.mark.parametrize("size", [25, 35])
+def test_a_compressed_photograph_has_the_size_that_it_had_before(name, size):
+    sharp = np.asarray(getattr(skimage.data, name)(), dtype=float)
+    image = blurred(sharp.mean(-1) if sharp.ndim == 3 else sharp, shake(size, 1))
+    noisy = np.clip(image + np.random.default_rng(0).normal(0, 1, image.shape), 0, 255)
+    file = iio.imwrite("<bytes>", noisy.astype(np.uint8), extension=".jpg", quality=75)
+    compressed = np.asarray(iio.imread(file, extension=".jpg"))
+    before = kernel_size(noisy).size[0]
+    assert kernel_size(compressed, rounding=rounding(compressed)).size[0] == pytest.approx(before, rel=0.2)
+    # Its errors alone pass for the kernel's stripes, and hide all but the near echoes.
+    assert kernel_size(compressed).size[0] < 0.8 * before
 
 
 def test_reason_tells_what_was_seen(scene):

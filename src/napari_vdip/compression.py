@@ -116,6 +116,12 @@ def jpeg(plane: npt.NDArray[Any], rgb: bool = False) -> Compression | None:
     return Compression(steps, grid, math.sqrt(variance) * unit) if variance > 0 else None
 
 
+def rounding(plane: npt.NDArray[Any], rgb: bool = False) -> float:
+    """Return `Compression.noise_std`, 0 where there are no traces of compression; see `jpeg`."""
+    found = jpeg(plane, rgb)
+    return 0.0 if found is None else found.noise_std
+
+
 def _grey_level(plane: npt.NDArray[Any]) -> float | None:
     """Tell how much one grey level of 8 bits is; None: the image has others."""
     finite = np.isfinite(plane)

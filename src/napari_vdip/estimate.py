@@ -29,6 +29,7 @@ WEDGES = 60  # bins of direction over the half circle
 ECHO_FLOOR = 16.0  # echoes count where they stand this many times above the cepstrum's floor
 ECHO_DENSITY = 8.0  # median of the cepstrum at 3 to 6 px, in floors: 1 to 5 for puncta, 9 and more for motion
 ECHO_HINT = 300.0  # below: no sign of motion
+ROUNDING = 0.5  # of the power of a compression's errors; stripes that are darker are no stripes of the kernel
 ECHO_STRENGTH = 1500.0  # measured: smooth blurs up to 1000, motion nearly always from 2000
 
 
@@ -192,7 +193,7 @@ def noise_model(plane: npt.ArrayLike, keep: Bools | None = None) -> NoiseModel:
     return NoiseModel(float(gain), math.sqrt(floor), ground)
 
 
-def kernel_size(plane: npt.ArrayLike, keep: Bools | None = None) -> KernelSize:
+def kernel_size(plane: npt.ArrayLike, keep: Bools | None = None, rounding: float = 0.0) -> KernelSize:
     """Estimate a support that holds the unknown blur of an image.
 
     A kernel that is too large costs time, one that is too small cannot be mended: the answer has a
@@ -206,6 +207,8 @@ def kernel_size(plane: npt.ArrayLike, keep: Bools | None = None) -> KernelSize:
         Blurred image in any units. NaN and infinite pixels take no part.
     keep : ndarray of bool, (h, w), optional
         False: the pixel takes no part.
+    rounding : float
+        Standard deviation of a compression's errors (`Compression.noise_std`), in the image's units.
 
     Returns
     -------
@@ -224,11 +227,15 @@ def kernel_size(plane: npt.ArrayLike, keep: Bools | None = None) -> KernelSize:
     frequency, power = _profile(spectrum)
     if (power > math.log(2 * spectrum.noise)).sum() < 4:
         return _sized(0, most, "the image shows no structure above its noise")
-    reach, strength = _echo(spectrum, min(LARGEST, third))
+    errors = (rounding / float(np.ptp(values[kept]))) ** 2
+    reach, strength = _echo(spectrum, min(LARGEST, third), ROUNDING * errors)
     if strength > ECHO_STRENGTH:
         # Nine tenths of the echoes are not the whole kernel, and a size in use has a rim: hence the margin.
         return _sized(1.25 * reach + 6, most, f"the blur spans about {reach} px (echoes in the spectrum)")
-    width = 4 * _smooth_std(frequency, power, spectrum.noise)  # holds 95 % of a Gaussian along each axis
+    noise = max(spectrum.noise, errors)
+    if errors > 0:
+        power = np.maximum(power, math.log(noise))
+    width = 4 * _smooth_std(frequency, power, noise)  # holds 95 % of a Gaussian along each axis
     if strength > ECHO_HINT and 1.25 * reach + 6 > width + 5:
         # Either sign may be right; the larger size is the safe one.
         return _sized(1.25 * reach + 6, most, f"the blur may span {reach} px (weak echoes in the spectrum)")
@@ -327,19 +334,20 @@ def _profile(spectrum: _Spectrum, bins: int = 26, sectors: int = 12) -> tuple[Fl
     return frequency[used > 0], logs.sum(1)[used > 0] / used[used > 0]
 
 
-def _echo(spectrum: _Spectrum, reach: int) -> tuple[int, float]:
+def _echo(spectrum: _Spectrum, reach: int, errors: float) -> tuple[int, float]:
     """Return how far the echoes of a blur reach, in px, and how strong they are.
 
     The log spectrum less what depends on frequency alone (any image's fall) and on
     direction alone (long edges) is the kernel's pattern of stripes, and noise. Its cepstrum
-    stands out as far as the kernel reaches; the noise is the floor that all lags share.
+    stands out as far as the kernel reaches; the noise is the floor that all lags share. What lies
+    below `errors`, a power, is no stripe of the kernel's but what compression has left there.
     """
     mean = np.bincount(spectrum.ring.ravel(), spectrum.power.ravel()) / np.bincount(spectrum.ring.ravel())
-    audible = mean[spectrum.ring] > 3 * spectrum.noise
+    audible = mean[spectrum.ring] > max(3 * spectrum.noise, errors)
     seen = (spectrum.rho > spectrum.lowest) & (spectrum.rho < 0.48) & audible
     if not seen.any() or reach < 5:
         return 0, 0.0
-    pattern = np.log(spectrum.power)
+    pattern = np.log(np.maximum(spectrum.power, errors))
     for _ in range(2):
         for bins in (spectrum.ring, spectrum.wedge):
             count = np.maximum(np.bincount(bins[seen]), 1)

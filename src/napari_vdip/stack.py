@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_vdip import abreast, arrays, estimate, grid, modes, optics, pace
+from napari_vdip import abreast, arrays, compression, estimate, grid, modes, optics, pace
 from napari_vdip.errors import Diverged, InvalidInput, InvalidOption
 from napari_vdip.layout import Layout, layout_of
 from napari_vdip.placement import placed
@@ -337,7 +337,8 @@ def setting_of(image: Any, layout: Layout, masks: npt.NDArray[np.bool_] | None, 
             )
     elif options.kernel_size == "auto":
         index = layout.slices[len(layout.slices) // 2]
-        estimated = estimate.kernel_size(*_grey(image, layout, masks, index, options.rgb))
+        rounding = compression.rounding(np.asarray(image[index]), options.rgb)
+        estimated = estimate.kernel_size(*_grey(image, layout, masks, index, options.rgb), rounding)
         size, reason = estimated.size, estimated.reason
     else:
         given = options.kernel_size

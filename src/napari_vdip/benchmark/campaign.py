@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
 import napari_vdip
-from napari_vdip import estimate
+from napari_vdip import compression, estimate
 from napari_vdip.benchmark import cases, classical, processes
 from napari_vdip.benchmark.figures import error_ratio
 from napari_vdip.benchmark.table import Reference, Row, Table
@@ -233,7 +233,8 @@ def _sizes(case: Case, asked: int | str) -> tuple[str, Sizes]:
         asked = published
     if isinstance(asked, int):
         return str(asked), (shape, (asked, asked))
-    return asked, (shape, estimate.kernel_size(truth.blurred).size)
+    errors = compression.rounding(truth.blurred)
+    return asked, (shape, estimate.kernel_size(truth.blurred, rounding=errors).size)
 
 
 def _preparations(
