@@ -84,24 +84,25 @@ def jpeg(plane: npt.NDArray[Any], rgb: bool = False) -> Compression | None:
     Returns
     -------
     Compression or None
-        None where there are no traces: there was no compression, its quality was above about 95, or
-        the image was scaled, turned or filtered afterwards.
+        None where there are no traces: there was no compression, its quality was above about 93, or
+        the image was scaled, filtered or turned (but by right angles) afterwards.
 
     References
     ----------
     Z. Fan, R. de Queiroz, "Identification of bitmap compression history: JPEG detection and quantizer
     estimation", IEEE Transactions on Image Processing 12, 2003: that steps can be read from the pixels.
     """
-    unit = _grey_level(plane)
-    if unit is None:
-        return None
     height, width = plane.shape[:2]
     if min(height, width) < 4 * _SIDE:
         return None
     # Whole blocks are cut off, so that the grid stays as it is.
     top, left = (max(0, side - _WINDOW) // 2 // _SIDE * _SIDE for side in (height, width))
-    part = plane[top : top + _WINDOW, left : left + _WINDOW]
-    luma = (part[..., :3] @ np.array(_LUMA) if rgb else part.astype(np.float64)) / unit
+    part = plane[top : top + _WINDOW, left : left + _WINDOW, ...]
+    part = part[..., :3] if rgb else part
+    unit = _grey_level(part)
+    if unit is None:
+        return None
+    luma = (part @ np.array(_LUMA) if rgb else part.astype(np.float64)) / unit
     grid = _grid(luma)
     if grid is None:
         return None
@@ -124,14 +125,14 @@ def rounding(plane: npt.NDArray[Any], rgb: bool = False) -> float:
 
 def _grey_level(plane: npt.NDArray[Any]) -> float | None:
     """Tell how much one grey level of 8 bits is; None: the image has others."""
-    finite = np.isfinite(plane)
-    if not finite.all() or plane.min() < 0:
+    lowest, highest = float(plane.min()), float(plane.max())
+    if not 0.0 <= lowest < highest <= 255.0:  # NaN too
         return None
-    for unit in (1.0, 1.0 / 255.0):
-        levels = plane / unit
-        if levels.max() <= 255.0 + _NEAR_WHOLE and np.ptp(levels) > 1.0:
-            return unit if bool((np.abs(levels - np.rint(levels)) < _NEAR_WHOLE).all()) else None
-    return None
+    if plane.dtype.kind in "ui":
+        return 1.0
+    unit = 1.0 / 255.0 if highest <= 1.0 else 1.0
+    levels = plane / unit
+    return unit if bool((np.abs(levels - np.rint(levels)) < _NEAR_WHOLE).all()) else None
 
 
 def _grid(luma: Floats) -> tuple[int, int] | None:
