@@ -11,6 +11,7 @@ import psutil
 import pytest
 from test_widget import blobs, is_back, names, offered, press, quick, run
 
+from napari_vdip._napari.bar import Bar
 from napari_vdip.core.program import Program
 
 
@@ -192,8 +193,26 @@ class TestThePreview:
         stop(widget, qtbot)
         assert not progress._all_instances
 
+    def test_the_first_layer_and_the_first_bar_come_in_turns_of_their_own(
+        self, viewer, open_dock, qtbot, fake_fit, monkeypatch
+    ):
+        # Each draws the whole window: together they halt it for twice as long.
+        fake_fit.pause, seen, show = 0.5, [], Bar.show
+
+        def watched(bar, progress):
+            seen.append(names(viewer))
+            show(bar, progress)
+
+        monkeypatch.setattr(Bar, "show", watched)
+        viewer.add_image(np.ones((40, 48)), name="cells")
+        widget = open_dock()
+        press(widget.run)
+        qtbot.waitUntil(lambda: is_back(widget))
+        assert seen[0] == ["cells"]
+        assert "cells deblurred" in seen[1]
+
     def test_a_failed_run_leaves_nothing(self, viewer, open_dock, qtbot, fake_fit, notified):
-        fake_fit.error = ValueError("no")
+        fake_fit.error, fake_fit.pause = ValueError("no"), 0.5  # the first layer is there when it fails
         viewer.add_image(np.ones((40, 48)), name="cells")
         widget = open_dock()
         inserted = []

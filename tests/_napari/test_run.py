@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -80,6 +82,32 @@ def test_a_worker_that_shall_discard_ends_the_fit(fake_fit, qapp):
     worker.yielded.connect(lambda _progress: worker.quit())
     worker.run()
     assert fake_fit.closed
+
+
+def test_threads_take_short_turns_until_the_last_of_the_fits_has_ended(fake_fit, qapp):
+    usual, seen = sys.getswitchinterval(), []
+    inner = run.FitWorker("inner", run.Fit(np.ones((8, 8)), Options(), "stars").steps())
+
+    def another(_progress):
+        if not seen:
+            inner.run()
+        seen.append(sys.getswitchinterval())
+
+    outer = run.FitWorker("outer", run.Fit(np.ones((8, 8)), Options(), "cells").steps())
+    outer.yielded.connect(another)
+    outer.run()
+    assert len(seen) == 3
+    assert max(seen) < usual / 5
+    assert sys.getswitchinterval() == usual
+
+
+def test_threads_take_the_usual_turns_after_an_error(fake_fit, qapp):
+    usual = sys.getswitchinterval()
+    fake_fit.error = InvalidInput("the image is constant")
+    worker = run.FitWorker("title", run.Fit(np.ones((8, 8)), Options(), "cells").steps())
+    worker.run()
+    assert isinstance(worker.failure, InvalidInput)
+    assert sys.getswitchinterval() == usual
 
 
 def test_a_run_is_called_by_its_image():

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_vdip.result import Progress, Result
 
 _BETWEEN = 100  # ms between two new layers: each halts the window for some 50 ms
+_AGAIN = 25  # ms until what was selected is so again: that changes the list and the controls once more
 _UNSEEN = 50  # ms that a new layer is there before it is drawn: both at once would halt the window for longer
 
 
@@ -87,10 +88,12 @@ class Preview:
         if self._showing:  # napari handled events while it took in the last one
             return
         wait = self._rhythm.wait()
-        if wait <= 0:
+        if wait <= 0 and self._layers:
             self._show_pending()
-        elif not self._timer.isActive():
-            self._timer.start(int(1000 * wait) + 1)
+        elif (
+            not self._timer.isActive()
+        ):  # a first layer in a turn of its own: the first bar draws the window too
+            self._timer.start(max(int(1000 * max(wait, 0)) + 1, _BETWEEN))
 
     def stop(self) -> None:
         """Show nothing more; the layers stay as they are."""
@@ -157,8 +160,8 @@ class Preview:
         if np.isfinite((low, high)).all() and low < high:
             made["deblurred"][1]["contrast_limits"] = (low, high)  # steady from the first step on
         again = self._begin({role: made[role]}, unseen=True)
-        if again is not None:  # when the window has drawn itself: a new layer holds it up long enough
-            QTimer.singleShot(0, again)
+        if again is not None:
+            QTimer.singleShot(_AGAIN, again)
 
     def _begin(self, made: dict[str, layers.LayerTuple], unseen: bool = False) -> Callable[[], None] | None:
         """Add layers, or take over those of the run before, and select the image once.

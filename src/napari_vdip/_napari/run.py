@@ -23,6 +23,7 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QCoreApplication, QThreadPool
 from superqt.utils import GeneratorWorker
 
+from napari_vdip._napari import turns
 from napari_vdip._napari.bar import Bar
 from napari_vdip.errors import VdipError
 
@@ -127,7 +128,8 @@ class FitWorker(GeneratorWorker["Progress", None, "Result"]):
     def work(self) -> Any:
         """Run until the end, an error or a quit, in the worker's thread."""
         try:
-            return super().work()
+            with turns.short():
+                return super().work()
         except Exception as error:
             self.failure = error
             return None
