@@ -13,6 +13,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Image
 from qtpy.QtCore import Qt, QTimer
 
 from napari_vdip._napari import layers, saving, undo
@@ -63,6 +64,7 @@ class Preview:
         self._taken_over = {} if last is None else {role: last.layer(role) for role in layers.ROLES}
         self._active = _bare(viewer.layers.selection.active)
         self._pending: Result | None = None
+        self._built: dict[str, Layer] = {}  # on their way into the viewer
         self._rhythm = Rhythm()
         self._timer = QTimer()
         self._timer.setSingleShot(True)
@@ -99,6 +101,7 @@ class Preview:
         """Show nothing more; the layers stay as they are."""
         self._timer.stop()
         self._pending = None
+        self._built.clear()
 
     def finish(self, result: Result) -> None:
         """Show what is handed out at the end or at a halt, layers that were deleted included."""
@@ -132,15 +135,14 @@ class Preview:
         try:
             made = layers.data_of(result, self._source)
             missing = [role for role in made if role not in self._layers]
-            if missing:
-                self._open(missing[0], result)
-            else:
+            waits = bool(missing) and not self._opens(missing[0], result)
+            if not missing:
                 self._renew_all(made, result)
         finally:
             self._showing = False
-        if missing[1:]:
+        if waits or missing[1:]:
             self._pending = self._pending or result
-            self._timer.start(_BETWEEN)
+            self._timer.start(0 if waits else _BETWEEN)
         elif self._pending is not None:
             self._timer.start(int(1000 * max(self._rhythm.wait(), 0)) + 1)
 
@@ -153,15 +155,20 @@ class Preview:
                 if role == "kernel":  # it sharpens by orders of magnitude: its peak is always white
                     self._adjust(role, layer, (0.0, layers.peak(data)))
 
-    def _open(self, role: str, result: Result) -> None:
-        """Begin with a layer."""
+    def _opens(self, role: str, result: Result) -> bool:
+        """Begin with a layer; False: it has only been built, and comes into the viewer in the next turn."""
         made = dict(zip(layers.ROLES, layers.from_result(result, self._source), strict=False))
         low, high = self._source.contrast_limits
         if np.isfinite((low, high)).all() and low < high:
             made["deblurred"][1]["contrast_limits"] = (low, high)  # steady from the first step on
+        data, keywords, _ = made[role]
+        if role not in self._built and not self._fits(self._taken_over.get(role), keywords):
+            self._built[role] = Image(data, **keywords)
+            return False
         again = self._begin({role: made[role]}, unseen=True)
         if again is not None:
             QTimer.singleShot(_AGAIN, again)
+        return True
 
     def _begin(self, made: dict[str, layers.LayerTuple], unseen: bool = False) -> Callable[[], None] | None:
         """Add layers, or take over those of the run before, and select the image once.
@@ -179,9 +186,10 @@ class Preview:
                 self.change.will_change(layer)
                 self._replace(role, layer, data, keywords)
             else:
-                drawn = keywords.get("visible", True)
-                shown = keywords | {"visible": drawn and not unseen}
-                layer = _bare(self._viewer.add_image(data, **shown))
+                layer = self._built.pop(role, None) or Image(data, **keywords)
+                drawn = layer.visible
+                layer.visible = drawn and not unseen
+                self._viewer.add_layer(layer)
                 if unseen and drawn:
                     QTimer.singleShot(_UNSEEN, functools.partial(self._reveal, role))
                 self.change.will_add(layer)
