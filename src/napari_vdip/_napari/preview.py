@@ -89,13 +89,12 @@ class Preview:
         self._pending = progress.result
         if self._showing:  # napari handled events while it took in the last one
             return
-        wait = self._rhythm.wait()
-        if wait <= 0 and self._layers:
+        # A first layer comes in a turn of its own: the first bar has the whole window drawn, too.
+        wait = self._rhythm.wait() if self._layers else _BETWEEN / 1000
+        if wait <= 0:
             self._show_pending()
-        elif (
-            not self._timer.isActive()
-        ):  # a first layer in a turn of its own: the first bar draws the window too
-            self._timer.start(max(int(1000 * max(wait, 0)) + 1, _BETWEEN))
+        elif not self._timer.isActive():
+            self._timer.start(int(1000 * wait) + 1)
 
     def stop(self) -> None:
         """Show nothing more; the layers stay as they are."""
