@@ -139,6 +139,7 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         climb=climb,
         last_climb=last_climb,
         glass=KINDS[options.kind].glass or 1.0,
+        patches=_patches(options, polish),
     )
     if setting.near is None:
         return plan
@@ -160,7 +161,13 @@ def plan_of(setting: Setting, channels: int, height: int, width: int) -> Plan:
         climb=0,
         last_climb=0,
         polish=polish_steps(options),
+        patches=_patches(options, polish_steps(options)),
     )
+
+
+def _patches(options: Options, polish: int) -> int:
+    """Count the last steps of a polish that look at patches; a short one has too few to spare."""
+    return min(KINDS[options.kind].patches, polish // 8)
 
 
 def _shares(setting: Setting, likeliest: bool, shape: tuple[int, int]) -> tuple[float, float, float]:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float32]
 
-STAGES = ("pre-fit", "bound", "SSIM", "fit", "polish", "polish", "kernel", "kernel")
+STAGES = ("pre-fit", "bound", "SSIM", "fit", "polish", "polish", "kernel", "kernel", "polish")
 _NETWORKS = STAGES[:4]
 # Share of the contrast that networks explain when their image is as sharp as that of the ladder before them.
 _SHARP = 0.1

@@ -91,7 +91,7 @@ def warm_stages(
     names = ("prefit", "bound", "ssim", "profile", "climb", "last_climb", "polish")
     counts = {name: getattr(plan, name) for name in names}
     warm = _WARM_UP_CUDA if device.type == "cuda" else _WARM_UP
-    titles = dict(zip(counts, (*STAGES[:4], *STAGES[6:], STAGES[4]), strict=True))
+    titles = dict(zip(counts, (*STAGES[:4], *STAGES[6:8], STAGES[4]), strict=True))
     for name, planned in counts.items():
         if planned == 0:
             continue

@@ -32,7 +32,8 @@ from napari_vdip.core.objective import (
     sparse_prior,
     ssim,
 )
-from napari_vdip.core.prior import Sparse, density
+from napari_vdip.core.patches import simple
+from napari_vdip.core.prior import Sparse, density, differences
 from napari_vdip.core.random import normal, uniform
 from napari_vdip.core.refine import (
     Blur,
@@ -84,6 +85,7 @@ class Plan(NamedTuple):
     climb: int = 0  # before the polish, which holds the kernel that is found
     last_climb: int = 0
     glass: float = 0.7  # std in px of the blur that sharp images of this kind have of their own
+    patches: int = 0  # steps of the polish, its last ones, that hold the image to its own patches
 
 
 def contrast_of(y: Tensor, weight: Tensor) -> Tensor:
@@ -170,11 +172,14 @@ class Program(nn.Module):
         self.model_error: float = 0.01 if plan.hold_kernel else 0.025
         # Standard deviation of the networks' image, as a share of the contrast.
         self.guess_error: float = 0.6
+        # Variance of what is grain in the polished image, as a share of the posterior's.
+        self.grain: float = 0.64
         self.widest: float = 1.0 / 12.0  # variance of a pixel of which nothing is known, in (0, 1)
         self.prefit: int = plan.prefit
         self.bound: int = plan.bound
         self.ssim: int = plan.ssim
         self.polish: int = plan.polish
+        self.patches: int = plan.patches
         self.fitted: int = plan.prefit + plan.bound + plan.ssim + plan.profile
         self.steps: int = self.fitted + plan.climb + plan.last_climb + plan.polish
         self.done: int = 0
@@ -297,7 +302,8 @@ class Program(nn.Module):
     def stage(self) -> int:
         """Stage of the next step.
 
-        0 pre-fit, 1 bound, 2 SSIM, 3 profile, 6 search and 7 its last part, 4 polish and 5 its kernel.
+        0 pre-fit, 1 bound, 2 SSIM, 3 profile, 6 search and 7 its last part, 4 polish, 5 its kernel and 8 its
+        patches.
         """
         if self.done < self.prefit:
             return 0
@@ -311,6 +317,8 @@ class Program(nn.Module):
             return 6
         if self.done < self.fitted + self.search.steps:
             return 7
+        if self.done >= self.steps - self.patches:
+            return 8
         # Every fifth step of the polish, but not in its last third, is one of the kernel.
         step = self.done - (self.steps - self.polish)
         if not self.hold_kernel and self.search.steps == 0 and step % 5 == 4 and 3 * step < 2 * self.polish:
@@ -359,7 +367,9 @@ class Program(nn.Module):
             self.fit_step(stage)
         else:
             with torch.no_grad():
-                if stage >= 6:
+                if stage == 8:
+                    self.patch_step()
+                elif stage >= 6:
                     self.search_step(3 if stage == 6 else 1)
                 else:
                     self.polish_step(stage)
@@ -474,8 +484,7 @@ class Program(nn.Module):
             self.kernel.copy_(drop_weak(fit.improve(self.kernel, 60), 0.02))
         else:
             sparse = Sparse(self.sparse[0], self.sparse[1], self.sparse[2])
-            noise = self.noise_var + (self.model_error * self.contrast).square()
-            precision = self.weight.square() / noise
+            precision = self.precision()
             near, noisy = (self.guess_error * self.contrast).square(), 100.0 * self.noise_var
             prior, guess, trust = polish_weights(
                 self.mean,
@@ -499,6 +508,28 @@ class Program(nn.Module):
             doubt = near / (near + noisy) * gaussian_filter((self.mean - self.generated).square())
             told = self.shares[0] * self.var + self.shares[1] * doubt
             self.std.copy_(told.sqrt().clamp_max(math.sqrt(self.widest)))
+        self.note(before)
+
+    def precision(self) -> Tensor:
+        """Precision of each pixel of the data, (c, H, W): noise, and what the model leaves unexplained."""
+        noise = self.noise_var + (self.model_error * self.contrast).square()
+        return self.weight.square() / noise
+
+    def patch_step(self) -> None:
+        """Image by 20 conjugate gradient steps towards data and simple patches, in place of differences.
+
+        Patches are taken from the image as it is (half-quadratic splitting, as in Zoran and Weiss, "From
+        learning models of natural image patches to whole image restoration", ICCV 2011). What counts as their
+        noise is a share of the posterior's variance, which the differences have left. That stays.
+        """
+        before = self.kernel.clone()
+        var = self.grain * self.var
+        free = [torch.zeros_like(part) for part in differences(self.mean, 1)]
+        simpler = simple(self.mean, var)
+        better = improve_image(
+            self.mean, self.y, self.precision(), self.kernel, free, simpler, var.reciprocal(), 20
+        )
+        self.mean.copy_(torch.maximum(better, self.floor))
         self.note(before)
 
     def search_step(self, climbs: int) -> None:
