@@ -240,6 +240,15 @@ def test_with_a_large_kernel_it_trusts_the_networks_more():
 
 
 @pytest.mark.parametrize(
+    ("options", "steps"),
+    [({}, 2), ({"kind": "fluorescence"}, 2), ({"kind": "astronomy"}, 0), ({"iterations": 20}, 0)],
+    ids=["photograph", "micrograph", "stars", "a short polish"],
+)
+def test_the_polish_looks_at_patches_where_there_are_any(options, steps):
+    assert plan_of(setting(**options), 1, 64, 64).patches == steps
+
+
+@pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")]
 )
 def test_running_out_of_memory_is_told_as_such(error, monkeypatch):
